@@ -1,0 +1,1 @@
+//! The IOCTL contract between wskguard.sys and its companion.

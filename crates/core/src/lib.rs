@@ -1,0 +1,1 @@
+//! What wskguard decides: option semantics, policy, endpoint table, audit.

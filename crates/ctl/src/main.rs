@@ -1,0 +1,2 @@
+//! The companion of wskguard.sys.
+fn main() {}

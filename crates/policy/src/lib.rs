@@ -1,0 +1,1 @@
+//! TOML policies: diagnostics, compiler, explain, learn.

@@ -1,0 +1,1 @@
+//! Raw bindings to Winsock Kernel and the Network Module Registrar.

@@ -1,0 +1,20 @@
+//! wskguard.sys.
+#![no_std]
+
+extern crate wdk_panic;
+
+use wdk_alloc::WdkAllocator;
+use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS};
+
+#[global_allocator]
+static GLOBAL: WdkAllocator = WdkAllocator;
+
+extern "C" fn driver_unload(_driver: *mut DRIVER_OBJECT) {}
+
+/// Entry point.
+// SAFETY: the name is the one the I/O manager looks for, and no other symbol has it.
+#[unsafe(export_name = "DriverEntry")]
+pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
+    driver.DriverUnload = Some(driver_unload);
+    STATUS_SUCCESS
+}

@@ -1,0 +1,2 @@
+#![no_std]
+//! Test kernel: NMR and a WSK provider over host sockets.

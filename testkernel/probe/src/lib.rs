@@ -1,0 +1,2 @@
+#![no_std]
+//! A WSK client driver that does what a test tells it.

@@ -1,0 +1,1 @@
+//! What a test says to probe.sys and hears back.
