@@ -1,0 +1,6 @@
+//! Placeholder body, filled in a later commit.
+use anyhow::Result;
+
+pub(crate) fn run() -> Result<()> {
+    Ok(())
+}

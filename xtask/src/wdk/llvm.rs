@@ -1,0 +1,44 @@
+//! Finds the LLVM that reads the headers (libclang) and makes import libraries (llvm-dlltool).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Newest first; 15 is the oldest that the headers were tried with.
+pub(crate) const VERSIONS: [u32; 8] = [22, 21, 20, 19, 18, 17, 16, 15];
+
+/// An installed LLVM.
+#[derive(Debug)]
+pub(crate) struct Llvm {
+    prefix: PathBuf,
+    version: u32,
+}
+
+impl Llvm {
+    /// The newest complete installation among Debian's `/usr/lib/llvm-<version>`.
+    pub(crate) fn find() -> Result<Self> {
+        VERSIONS
+            .into_iter()
+            .map(|version| Self { prefix: PathBuf::from(format!("/usr/lib/llvm-{version}")), version })
+            .find(Self::is_complete)
+            .context("no LLVM with clang, libclang, lld and llvm-dlltool found; `cargo xtask setup` installs one")
+    }
+
+    fn is_complete(&self) -> bool {
+        self.dlltool().is_file() && self.resource_dir().is_dir() && self.libclang_dir().join("libclang.so").exists()
+    }
+
+    pub(crate) fn dlltool(&self) -> PathBuf {
+        self.prefix.join("bin/llvm-dlltool")
+    }
+
+    /// The folder that holds libclang.so.
+    pub(crate) fn libclang_dir(&self) -> PathBuf {
+        self.prefix.join("lib")
+    }
+
+    /// clang's own headers, which libclang does not find when it is loaded from elsewhere.
+    pub(crate) fn resource_dir(&self) -> PathBuf {
+        Path::new("/usr/lib/llvm-").with_file_name(format!("llvm-{0}/lib/clang/{0}", self.version))
+    }
+}
