@@ -3,6 +3,7 @@
 
 use core::mem::{align_of, offset_of, size_of};
 
+#[allow(clippy::wildcard_imports, reason = "the list below names every type of this crate")]
 use crate::*;
 
 macro_rules! layout {
