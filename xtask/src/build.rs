@@ -52,6 +52,22 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct CargoCommand {
+    /// The subcommand
+    subcommand: String,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs any cargo subcommand for the drivers' target.
+pub(crate) fn cargo(layout: &Layout, command: &CargoCommand) -> Result<()> {
+    let mut cargo = Wdk::prepare(layout)?.cargo();
+    cargo.arg(&command.subcommand).args(["--target", DRIVER_TARGET, "--target-dir"]).arg(&layout.target);
+    command::run(cargo.args(&command.arguments))
+}
+
 impl Options {
     fn select<'a>(&self, products: &'a [Product]) -> Vec<&'a Product> {
         let wanted = |product: &&Product| self.only.is_empty() || self.only.iter().any(|name| name == product.name);

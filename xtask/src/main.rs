@@ -7,7 +7,12 @@ mod layout;
 mod setup;
 mod wdk;
 
+use std::process::ExitCode;
+
+use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::layout::Layout;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Build, test and demonstrate wskguard")]
@@ -22,15 +27,30 @@ enum Command {
     Setup,
     /// Build the drivers and the programs into target/out
     Build(build::Options),
+    /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
+    #[command(hide = true)]
+    Cargo(build::CargoCommand),
 }
 
-fn main() -> anyhow::Result<()> {
-    let layout = layout::Layout::find()?;
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace: the chain of causes says what went wrong.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let layout = Layout::find()?;
+    match command {
         Command::Setup => setup::run(),
         Command::Build(options) => {
             setup::run()?;
             build::run(&layout, &options)
         }
+        Command::Cargo(command) => build::cargo(&layout, &command),
     }
 }

@@ -17,7 +17,7 @@ use crate::{command, hashing, layout::Layout};
 /// Returns the value for `CARGO_HOME`.
 pub(super) fn make(layout: &Layout, llvm: &Llvm, wdk_root: &Path) -> Result<PathBuf> {
     let vendor = layout.wdk().join("vendor");
-    let key = hashing::sha256_file(&layout.root.join("Cargo.lock"))? + patch::HEADER_REVISION;
+    let key = hashing::sha256_file(&layout.root.join("Cargo.lock"))? + patch::REVISION;
     hashing::once_per_key(&vendor, &key, || vendor_sources(&layout.root, &vendor))?;
 
     let home = layout.wdk().join("cargo-home");
@@ -27,6 +27,10 @@ pub(super) fn make(layout: &Layout, llvm: &Llvm, wdk_root: &Path) -> Result<Path
 }
 
 fn vendor_sources(workspace: &Path, vendor: &Path) -> Result<()> {
+    // cargo leaves alone what is there already, a patched package too.
+    if let Ok(patched) = wdk_build(vendor) {
+        fs::remove_dir_all(patched)?;
+    }
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace).args(["vendor", "--quiet", "--locked", "--versioned-dirs"]).arg(vendor);
     // It prints the configuration to use, which is made below.

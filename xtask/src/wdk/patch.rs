@@ -3,8 +3,8 @@
 
 use anyhow::{Result, ensure};
 
-/// Goes into the key of the generated header folder.
-pub(super) const HEADER_REVISION: &str = concat!(include_str!("patch.rs"));
+/// Part of the key of what is generated with these patches.
+pub(super) const REVISION: &str = include_str!("patch.rs");
 
 /// mingw-w64's wdm.h, with the layout and the anonymous unions of the kit's where drivers depend on them.
 pub(super) fn wdm_header(text: &str) -> Result<String> {

@@ -51,7 +51,7 @@ fn key(sources: &Path, llvm: &Llvm) -> Result<String> {
     for file in files {
         key += &format!("{} {}\n", hashing::sha256_file(&file)?, file.display());
     }
-    Ok(key + patch::HEADER_REVISION)
+    Ok(key + patch::REVISION)
 }
 
 /// `km/crt` is searched first, then `km`, then `shared`: wrappers, driver headers, everything else.
