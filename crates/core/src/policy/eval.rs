@@ -1,0 +1,420 @@
+//! What a policy decides about a request. Any IRQL; no lock, no write, a few nanoseconds plus a few per rule for the same option.
+
+use zerocopy::byteorder::little_endian::U32;
+
+use super::image::Image;
+use super::input::{ClientKey, Fallback, MatchInput, PolicyMode, ProcessKey, Verbosity};
+use super::layout::{self, MapEntry, Pattern, Range, RuleRecord};
+use crate::{Category, NtStatus, RequestKind, SOL_SOCKET};
+
+const STATUS_ACCESS_DENIED: NtStatus = NtStatus(0xC000_0022);
+const SO_REUSEADDR: u32 = 0x4;
+const SO_EXCLUSIVEADDRUSE: u32 = !SO_REUSEADDR;
+
+/// Which rule decided: its index, or the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct RuleRef(pub u32);
+
+impl RuleRef {
+    /// No rule matched.
+    pub const DEFAULT: Self = Self(u32::MAX);
+
+    /// Place of its hit counter among `rules` + 1, the default's being the last.
+    #[must_use]
+    pub const fn counter(self, rules: usize) -> usize {
+        if self.0 == u32::MAX { rules } else { self.0 as usize }
+    }
+}
+
+/// What is done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Forward.
+    Allow,
+    /// Complete with this status (an error), do not forward.
+    Deny(NtStatus),
+    /// Complete with `STATUS_SUCCESS`, do not forward.
+    Succeed,
+    /// Move the value into a range.
+    Clamp {
+        /// Lowest.
+        min: u32,
+        /// Highest.
+        max: u32,
+    },
+    /// Replace the value, even one that is not a number.
+    Force(u32),
+    /// Replace the values listed.
+    Rewrite(Rewrite<'a>),
+    /// Set `SO_EXCLUSIVEADDRUSE`, then bind.
+    Exclusive,
+}
+
+/// Values and what replaces them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite<'a>(pub(super) &'a [MapEntry]);
+
+impl<'a> Rewrite<'a> {
+    /// What replaces `value`, if anything.
+    #[must_use]
+    pub fn get(self, value: u64) -> Option<u32> {
+        let place = self.0.partition_point(|entry| entry.from.high.get() < value);
+        self.0
+            .get(place)
+            .filter(|entry| entry.from.low.get() <= value)
+            .map(|entry| entry.to.get())
+    }
+
+    /// The map, ascending.
+    #[must_use]
+    pub fn entries(self) -> &'a [MapEntry] {
+        self.0
+    }
+}
+
+impl Action<'_> {
+    /// The value to go on with instead of `value` (`None`: not a number). What is given to the provider on a set, to the client on a get.
+    #[must_use]
+    pub fn apply(self, value: Option<u64>) -> Option<u64> {
+        match (self, value) {
+            (Self::Force(forced), _) => Some(u64::from(forced)),
+            (Self::Clamp { min, max }, Some(value)) => Some(value.max(u64::from(min)).min(u64::from(max))),
+            (Self::Rewrite(map), Some(value)) => Some(map.get(value).map_or(value, u64::from)),
+            _ => value,
+        }
+    }
+
+    /// Whether the request is completed without the provider.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Deny(_) | Self::Succeed)
+    }
+
+    /// Whether the value may be changed.
+    #[must_use]
+    pub const fn is_substitution(self) -> bool {
+        matches!(self, Self::Clamp { .. } | Self::Force(_) | Self::Rewrite(_))
+    }
+}
+
+/// What [`Image::evaluate`] decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// The rule that decided.
+    pub rule: RuleRef,
+    /// What it says.
+    pub action: Action<'a>,
+    /// Whether that is carried out; if not, forward and record.
+    pub enforce: bool,
+    /// Record the values and the outcome too.
+    pub verbose: bool,
+    verbosity: Verbosity,
+}
+
+impl Decision<'_> {
+    /// Whether to record it, given whether the action changes (or, not enforced, would change) anything.
+    #[must_use]
+    pub const fn records(&self, changes: bool) -> bool {
+        self.verbose
+            || match self.verbosity {
+                Verbosity::Marked => false,
+                Verbosity::Changes => changes,
+                Verbosity::All => true,
+            }
+    }
+}
+
+/// What a policy needs to see of the requests for one option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Some rule, or the default, may do more than allow: evaluate.
+    pub decide: bool,
+    /// The completion must be seen.
+    pub complete: bool,
+}
+
+/// An option to set before the client gets its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitialOption {
+    /// Which `[[initial]]`.
+    pub index: usize,
+    /// Level.
+    pub level: u32,
+    /// Option.
+    pub code: u32,
+    /// Value, for a 4-byte input.
+    pub value: u32,
+}
+
+/// What of a request a rule can be at odds with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Kind of request.
+    Request,
+    /// Level or option.
+    Option,
+    /// Category.
+    Category,
+    /// Address class of a bind.
+    Address,
+    /// Sharing options at a bind.
+    Sharing,
+    /// A condition, `FIELD_*`.
+    Condition(u8),
+}
+
+impl<'a> Image<'a> {
+    /// The decision about a request: the first rule that matches, else the default.
+    #[must_use]
+    pub fn evaluate(&self, input: &MatchInput<'_>) -> Decision<'a> {
+        for index in self.candidates(input) {
+            if let Some(record) = self.rules.get(index as usize)
+                && self.unmet(record, input).is_none()
+            {
+                let verbose = record.flags & layout::FLAG_AUDIT != 0;
+                return self.decision(RuleRef(index), self.action(record), verbose);
+            }
+        }
+        let action = match self.settings.fallback {
+            Fallback::Allow => Action::Allow,
+            Fallback::Deny => Action::Deny(STATUS_ACCESS_DENIED),
+        };
+        self.decision(RuleRef::DEFAULT, action, false)
+    }
+
+    fn decision(&self, rule: RuleRef, action: Action<'a>, verbose: bool) -> Decision<'a> {
+        let enforce = self.settings.mode == PolicyMode::Enforce;
+        Decision {
+            rule,
+            action,
+            enforce,
+            verbose,
+            verbosity: self.settings.verbosity,
+        }
+    }
+
+    /// What the policy needs to see of requests for one option from endpoints of one category.
+    #[must_use]
+    pub fn interest(&self, request: RequestKind, level: u32, code: u32, category: Category) -> Interest {
+        let mine = bit(category as u8);
+        let mut interest = Interest {
+            decide: self.settings.fallback == Fallback::Deny || self.settings.verbosity == Verbosity::All,
+            complete: self.settings.verbosity == Verbosity::All,
+        };
+        for run in self.runs(request, level, code).into_iter().flatten() {
+            interest.decide |= run.decide & mine != 0;
+            interest.complete |= run.complete & mine != 0;
+        }
+        if request == RequestKind::Set {
+            interest.complete |= self.is_tracked(level, code, mine);
+        }
+        interest
+    }
+
+    /// Whether some rule reads what a set of this option leaves on record: by `old`, or by `sharing` at the bind.
+    fn is_tracked(&self, level: u32, code: u32, mine: u8) -> bool {
+        let by_old = [RequestKind::Set, RequestKind::Get]
+            .into_iter()
+            .flat_map(|kind| self.runs(kind, level, code))
+            .flatten()
+            .any(|run| run.tracks & mine != 0);
+        let shares = level == SOL_SOCKET && (code == SO_REUSEADDR || code == SO_EXCLUSIVEADDRUSE);
+        by_old
+            || (shares
+                && self
+                    .header
+                    .any
+                    .get(RequestKind::Bind as usize)
+                    .is_some_and(|run| run.tracks & mine != 0))
+    }
+
+    /// The options to set on a new endpoint, in order. Reads its category, family, protocol, client and process.
+    pub fn initial_options(&self, input: &MatchInput<'_>) -> impl Iterator<Item = InitialOption> {
+        self.initial
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| self.unmet(record, input).is_none())
+            .map(|(index, record)| InitialOption {
+                index,
+                level: record.level.get(),
+                code: record.code.get(),
+                value: record.first.get(),
+            })
+    }
+
+    /// Whether `status` counts as a keep-alive failure.
+    #[must_use]
+    pub fn is_keepalive_failure(&self, status: NtStatus) -> bool {
+        contains(self.ranges_of(self.header.keepalive), u64::from(status.0))
+    }
+
+    /// Why rule `index` does not match, `None` when it does: what `explain` shows. Looks at one rule, without the index.
+    #[must_use]
+    pub fn mismatch(&self, index: usize, input: &MatchInput<'_>) -> Option<Field> {
+        let record = self.rules.get(index)?;
+        if record.requests & bit(input.request as u8) == 0 {
+            return Some(Field::Request);
+        }
+        let (level, code) = key(input.request, input.level, input.code);
+        let same = match record.scope {
+            layout::SCOPE_EXACT => record.level == level && record.code == code,
+            layout::SCOPE_LEVEL => record.level == level,
+            _ => true,
+        };
+        if same {
+            self.unmet(record, input)
+        } else {
+            Some(Field::Option)
+        }
+    }
+
+    /// The first thing that does not hold of a rule whose request and option match.
+    #[inline]
+    fn unmet(&self, record: &RuleRecord, input: &MatchInput<'_>) -> Option<Field> {
+        if record.categories & bit(input.category as u8) == 0 {
+            return Some(Field::Category);
+        }
+        if record.addresses & bit(input.bind.address as u8) == 0 {
+            return Some(Field::Address);
+        }
+        if record.sharing & input.bind.sharing.bits() == 0 {
+            return Some(Field::Sharing);
+        }
+        let unmet = self
+            .conditions_of(record)
+            .iter()
+            .find(|condition| !self.holds(condition, input))?;
+        Some(Field::Condition(unmet.field))
+    }
+
+    fn holds(&self, condition: &layout::Condition, input: &MatchInput<'_>) -> bool {
+        let number = match condition.field {
+            layout::FIELD_NEW => input.new_value,
+            layout::FIELD_OLD => input.old_value,
+            layout::FIELD_PORT => Some(u64::from(input.bind.port)),
+            layout::FIELD_FAMILY => Some(u64::from(input.family.0)),
+            layout::FIELD_PROTOCOL => Some(u64::from(input.protocol)),
+            layout::FIELD_CLIENT => {
+                return self
+                    .patterns_of(condition.members)
+                    .iter()
+                    .any(|pattern| self.is_client(pattern, &input.client));
+            }
+            _ => {
+                let process = input.process.as_ref();
+                return self
+                    .patterns_of(condition.members)
+                    .iter()
+                    .any(|pattern| self.is_process(pattern, process));
+            }
+        };
+        number.is_some_and(|number| contains(self.ranges_of(condition.members), number))
+    }
+
+    fn is_client(&self, pattern: &Pattern, client: &ClientKey<'_>) -> bool {
+        match pattern.kind {
+            layout::PATTERN_IMAGE => self.is_image(pattern, client.hash, client.image),
+            layout::PATTERN_MODULE => pattern.module == client.module,
+            _ => false,
+        }
+    }
+
+    fn is_process(&self, pattern: &Pattern, process: Option<&ProcessKey<'_>>) -> bool {
+        match (pattern.kind, process) {
+            (layout::PATTERN_NO_PROCESS, None) | (layout::PATTERN_ANY_PROCESS, Some(_)) => true,
+            (layout::PATTERN_PID, Some(process)) => pattern.number == process.pid,
+            (layout::PATTERN_IMAGE, Some(process)) => self.is_image(pattern, process.hash, process.image),
+            _ => false,
+        }
+    }
+
+    /// The hash only saves the comparison.
+    fn is_image(&self, pattern: &Pattern, hash: u64, image: &[u8]) -> bool {
+        pattern.number == hash && self.string(pattern.name).as_bytes() == image
+    }
+
+    /// What a rule does.
+    pub(super) fn action(&self, record: &RuleRecord) -> Action<'a> {
+        match record.action {
+            layout::ACTION_DENY => Action::Deny(NtStatus(record.first.get())),
+            layout::ACTION_CLAMP => Action::Clamp {
+                min: record.first.get(),
+                max: record.second.get(),
+            },
+            layout::ACTION_FORCE => Action::Force(record.first.get()),
+            layout::ACTION_REWRITE => Action::Rewrite(Rewrite(self.map_of(record))),
+            layout::ACTION_SUCCEED => Action::Succeed,
+            layout::ACTION_EXCLUSIVE => Action::Exclusive,
+            _ => Action::Allow,
+        }
+    }
+
+    /// The rule lists for a request: of the option, of the level, of the kind.
+    #[inline]
+    fn runs(&self, request: RequestKind, level: u32, code: u32) -> [Option<&'a layout::Run>; 3] {
+        let any = self.header.any.get(request as usize);
+        if self.slots.is_empty() || request == RequestKind::Bind {
+            return [None, None, any];
+        }
+        let (level, code) = key(request, level, code);
+        let of = |scope, code| self.find(request, scope, level, code).map(|(_, slot)| &slot.run);
+        [
+            of(layout::SCOPE_EXACT, code),
+            if request == RequestKind::Ioctl {
+                None
+            } else {
+                of(layout::SCOPE_LEVEL, 0)
+            },
+            any,
+        ]
+    }
+
+    /// The rules for a request's kind, level and option, in order.
+    #[inline]
+    fn candidates(&self, input: &MatchInput<'_>) -> Candidates<'a> {
+        let lists = self.runs(input.request, input.level, input.code);
+        Candidates(lists.map(|run| run.map_or(&[][..], |run| self.entries_of(run))))
+    }
+}
+
+/// Three ascending lists, merged.
+struct Candidates<'a>([&'a [U32]; 3]);
+
+impl Iterator for Candidates<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        let list = self
+            .0
+            .iter_mut()
+            .filter(|list| !list.is_empty())
+            .min_by_key(|list| list.first().map(|rule| rule.get()))?;
+        let (first, behind) = list.split_first()?;
+        *list = behind;
+        Some(first.get())
+    }
+}
+
+/// Level and option as the index has them: an ioctl has no level, a bind neither.
+#[inline]
+const fn key(request: RequestKind, level: u32, code: u32) -> (u32, u32) {
+    match request {
+        RequestKind::Set | RequestKind::Get => (level, code),
+        RequestKind::Ioctl => (0, code),
+        RequestKind::Bind => (0, 0),
+    }
+}
+
+/// Whether one of the ranges, ascending and disjoint, has `value`.
+fn contains(ranges: &[Range], value: u64) -> bool {
+    let place = ranges.partition_point(|range| range.high.get() < value);
+    ranges.get(place).is_some_and(|range| range.low.get() <= value)
+}
+
+/// Bit `number` of a mask; `number` is an enumeration's, below 8.
+#[inline]
+pub(super) const fn bit(number: u8) -> u8 {
+    1u8.wrapping_shl(number as u32)
+}
