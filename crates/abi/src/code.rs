@@ -1,4 +1,4 @@
-//! IOCTL codes: device type, function, METHOD_BUFFERED, access.
+//! IOCTL codes: device type, function, `METHOD_BUFFERED`, access.
 
 /// Device type, in the range left to vendors.
 pub const DEVICE_TYPE: u32 = 0x9A1C;

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{Header, layout};
 
 /// Most bytes of a policy image.
-pub const MAX_POLICY_IMAGE: u32 = 4 << 20;
+pub const MAX_POLICY_IMAGE: u32 = 8 << 20;
 
 /// Sets the policy; `image_length` bytes of image follow.
 #[repr(C)]

@@ -40,7 +40,7 @@ pub struct StatusReply {
     pub driver: [u16; 4],
     /// [`status_flags`].
     pub flags: u32,
-    /// Policy mode: 0 audit, 1 enforce.
+    /// Policy mode: 0 enforce, 1 audit.
     pub policy_mode: u8,
     /// Semantics mode: 0 off, 1 audit, 2 compat, 3 strict.
     pub semantics: u8,

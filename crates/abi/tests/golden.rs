@@ -1,0 +1,214 @@
+//! The bytes of every structure of the contract, written out: what one side sends is what the other side has always read.
+
+use wskguard_abi::{
+    AuditReply, ClientInfo, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest, Header,
+    ListEndpointsRequest, ListReply, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest, Request,
+    SetPolicyRequest, StatusReply, VersionReply,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `value` has exactly these bytes (hexadecimal, blanks ignored), and they read back as `value`.
+#[track_caller]
+fn golden<T>(value: &T, hex: &str)
+where
+    T: FromBytes + IntoBytes + Immutable + KnownLayout + PartialEq + core::fmt::Debug,
+{
+    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let expected: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    assert_eq!(value.as_bytes(), expected, "{value:?}");
+    assert_eq!(&T::read_from_bytes(&expected).unwrap(), value);
+}
+
+fn header(size: u32) -> Header {
+    Header { abi_version: 1, size }
+}
+
+#[test]
+fn plain_request() {
+    golden(&Request::default(), "01000000 08000000");
+}
+
+#[test]
+fn version() {
+    golden(
+        &VersionReply {
+            header: header(16),
+            driver: [1, 2, 3, 0],
+        },
+        "01000000 10000000 0100 0200 0300 0000",
+    );
+}
+
+#[test]
+fn status() {
+    let reply = StatusReply {
+        header: header(88),
+        driver: [1, 2, 3, 0],
+        flags: 0x2A,
+        policy_mode: 1,
+        semantics: 2,
+        default_action: 1,
+        reserved: 0,
+        generation: 0x0102_0304_0506_0708,
+        policy_hash: 0x1112_1314_1516_1718,
+        rules: 0x21,
+        clients: 0x22,
+        bypassing: 0x23,
+        endpoints: 0x24,
+        endpoints_max: 0x25,
+        processors: 0x26,
+        started: 0x3132_3334_3536_3738,
+        windows: [10, 0, 19041],
+        transparent_status: 0xC000_0001,
+    };
+    golden(
+        &reply,
+        "01000000 58000000 0100 0200 0300 0000 2a000000 01 02 01 00 0807060504030201 1817161514131211
+         21000000 22000000 23000000 24000000 25000000 26000000 3837363534333231 0a000000 00000000 614a0000 010000c0",
+    );
+}
+
+#[test]
+fn policy() {
+    golden(
+        &SetPolicyRequest {
+            expected_generation: 7,
+            ..SetPolicyRequest::new(0x1234)
+        },
+        "01000000 18000000 00000000 34120000 0700000000000000",
+    );
+    golden(
+        &SetPolicyRequest::new(1),
+        "01000000 18000000 00000000 01000000 ffffffffffffffff",
+    );
+    golden(&GetPolicyRequest::new(0x1234), "01000000 10000000 34120000 00000000");
+    golden(
+        &PolicyReply {
+            header: header(32),
+            generation: 3,
+            hash: 0x1112_1314_1516_1718,
+            total: 0x500,
+            count: 0x100,
+        },
+        "01000000 20000000 0300000000000000 1817161514131211 00050000 00010000",
+    );
+}
+
+#[test]
+fn counters() {
+    golden(&RangeRequest::new(5, 6), "01000000 10000000 05000000 06000000");
+    golden(
+        &CountersReply {
+            header: header(32),
+            generation: 3,
+            first: 1,
+            count: 2,
+            total: 4,
+            reserved: 0,
+        },
+        "01000000 20000000 0300000000000000 01000000 02000000 04000000 00000000",
+    );
+}
+
+#[test]
+fn endpoints() {
+    golden(
+        &ListEndpointsRequest::new(0x0102_0304_0506_0708, 9),
+        "01000000 18000000 0807060504030201 09000000 00000000",
+    );
+    golden(
+        &QueryEndpointRequest::new(0x0102_0304_0506_0708),
+        "01000000 10000000 0807060504030201",
+    );
+    golden(
+        &ListReply {
+            header: header(24),
+            next: 0x0A,
+            count: 2,
+            element_size: 88,
+        },
+        "01000000 18000000 0a00000000000000 02000000 58000000",
+    );
+    let endpoint = EndpointInfo {
+        id: 0x0102_0304_0506_0708,
+        client: 3,
+        protocol: 6,
+        family: 2,
+        socket_type: 1,
+        category: 4,
+        phase: 5,
+        mode: 2,
+        port: 8080,
+        options: 0x0120,
+        rcvbuf: 65536,
+        sndbuf: 4096,
+        linger: 30,
+        reserved: 0,
+        process: 0x1234,
+        created: 0x3132_3334_3536_3738,
+        decided: 12,
+        refused: 1,
+        local: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+    golden(
+        &endpoint,
+        "0807060504030201 03000000 06000000 0200 01 04 05 02 901f 20010000 00000100 00100000 1e00 0000 3412000000000000
+         3837363534333231 0c00000000000000 0100000000000000 7f000001000000000000000000000000",
+    );
+}
+
+#[test]
+fn clients() {
+    let mut image = [0; 64];
+    image[..9].copy_from_slice(b"probe.sys");
+    let client = ClientInfo {
+        id: 1,
+        version: 0x0100,
+        flags: 1,
+        module_id: [
+            0xA0, 0xA1, 0xA2, 0xA3, 0xA4, 0xA5, 0xA6, 0xA7, 0xA8, 0xA9, 0xAA, 0xAB, 0xAC, 0xAD, 0xAE, 0xAF,
+        ],
+        attached: 0x3132_3334_3536_3738,
+        endpoints: 2,
+        image_length: 9,
+        image,
+    };
+    let fixed =
+        "01000000 0001 0100 a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 3837363534333231 02000000 09000000 70726f62652e737973";
+    golden(&client, &format!("{fixed}{}", "00".repeat(55)));
+}
+
+#[test]
+fn audit() {
+    golden(&ReadAuditRequest::new(1, 64), "01000000 10000000 01000000 40000000");
+    golden(
+        &AuditReply {
+            header: header(48),
+            count: 1,
+            element_size: 64,
+            overwritten: 2,
+            read: 3,
+            suppressed: 4,
+            dropped: 5,
+        },
+        "01000000 30000000 01000000 40000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000",
+    );
+}
+
+#[test]
+fn drain() {
+    golden(&DrainRequest::new(true), "01000000 10000000 01000000 00000000");
+    golden(
+        &DrainReply {
+            header: header(24),
+            clients: 2,
+            endpoints: 3,
+            drained: 0,
+            reserved: 0,
+        },
+        "01000000 18000000 02000000 03000000 00000000 00000000",
+    );
+}
