@@ -1,6 +1,10 @@
 //! Content hashes: they decide whether a generated folder is still good.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -21,11 +25,14 @@ pub(crate) fn sha256_file(path: &Path) -> Result<String> {
 
 /// A folder made from `key`: `make` runs only when the folder was last made from another key, or never finished.
 pub(crate) fn once_per_key(folder: &Path, key: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    // Held to the end of the function: another xtask waits and then finds the folder made.
+    let lock = File::create(folder.join(".lock"))?;
+    lock.lock()?;
     let stamp = folder.join(".made-from");
     if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == key) {
         return Ok(());
     }
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     if stamp.exists() {
         fs::remove_file(&stamp)?;
     }

@@ -3,7 +3,9 @@
 mod build;
 mod command;
 mod hashing;
+mod inf;
 mod layout;
+mod session;
 mod setup;
 mod wdk;
 
@@ -30,6 +32,9 @@ enum Command {
     /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
     #[command(hide = true)]
     Cargo(build::CargoCommand),
+    /// Boot the test kernel, run a program in it, show what the drivers print
+    #[command(hide = true)]
+    Session(session::cli::SessionCommand),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +56,7 @@ fn run(command: Command) -> Result<()> {
             setup::run()?;
             build::run(&layout, &options)
         }
+        Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),
     }
 }
