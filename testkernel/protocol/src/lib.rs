@@ -1,1 +1,6 @@
-//! What a test says to probe.sys and hears back.
+//! What a test says to the drivers of the test kernel and to probe.sys, and hears back.
+//!
+//! Plain structures without pointers, shared by both sides; kernel objects are named by ids.
+#![no_std]
+
+pub mod probe;
