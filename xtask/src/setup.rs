@@ -1,6 +1,135 @@
-//! Placeholder body, filled in a later commit.
-use anyhow::Result;
+//! Installs what the build and the tests need and this machine lacks. Says nothing when nothing is missing.
 
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build::{DRIVER_TARGET, PROGRAM_TARGET},
+    command,
+    wdk::llvm::{self, Llvm},
+};
+
+/// Debian packages and the program by which each is known to be there.
+const PROGRAMS: [(&str, &str); 3] =
+    [("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"), ("wine", "wine"), ("wineserver", "wine64")];
+
+/// Makes sure of the tools; an error if one is missing and cannot be installed.
 pub(crate) fn run() -> Result<()> {
+    if cfg!(windows) {
+        // Visual Studio and the WDK have installers of their own; wdk-build reports what is missing.
+        return Ok(());
+    }
+    let missing = missing_tools();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    install_targets()
+}
+
+/// What a Debian package would have to bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    Llvm,
+    Package(&'static str),
+}
+
+fn missing_tools() -> Vec<Tool> {
+    let llvm = Llvm::find().is_err().then_some(Tool::Llvm);
+    let absent = |program: &str| !env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|p| p.join(program).is_file());
+    let programs = PROGRAMS.iter().filter(|(program, _)| absent(program)).map(|(_, package)| Tool::Package(package));
+    llvm.into_iter().chain(programs).collect()
+}
+
+fn install(missing: &[Tool]) -> Result<()> {
+    if !is_debian() {
+        let names = missing.iter().map(|tool| match tool {
+            Tool::Llvm => "LLVM 15 or later in /usr/lib/llvm-<version>, with libclang",
+            Tool::Package(name) => name,
+        });
+        bail!(
+            "this is no Debian, so nothing is installed here. Missing (by Debian's names): {}",
+            names.collect::<Vec<_>>().join(", ")
+        );
+    }
+    println!("Bringing the list of packages up to date (apt-get update).");
+    apt(&["update", "--quiet=2"])?;
+    let mut packages = Vec::new();
+    for tool in missing {
+        match tool {
+            Tool::Llvm => packages.extend(llvm_packages()?),
+            Tool::Package(name) => packages.push((*name).to_owned()),
+        }
+    }
+    println!("Installing with apt-get: {}.", packages.join(" "));
+    let mut arguments = vec!["install", "--yes", "--quiet=2", "--no-install-recommends"];
+    arguments.extend(packages.iter().map(String::as_str));
+    apt(&arguments)?;
+    match missing_tools().as_slice() {
+        [] => Ok(()),
+        still => bail!("installed, and yet missing: {still:?}"),
+    }
+}
+
+/// The packages of the newest version of LLVM that this machine's repositories have.
+fn llvm_packages() -> Result<Vec<String>> {
+    let names = |version| [format!("llvm-{version}"), format!("libclang-{version}-dev")];
+    let has = |package: &String| {
+        let policy = command::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
+        policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
+    };
+    let newest = llvm::VERSIONS.into_iter().find(|version| names(*version).iter().all(has));
+    let newest = newest.context("apt offers no LLVM from 15 on; on Debian 12, the security repository has one")?;
+    Ok(names(newest).to_vec())
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut apt = if is_root() {
+        Command::new("apt-get")
+    } else {
+        println!("(as root, by sudo)");
+        let mut sudo = Command::new("sudo");
+        sudo.arg("apt-get");
+        sudo
+    };
+    command::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
+}
+
+fn is_debian() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| match line.split_once('=') {
+        Some(("ID" | "ID_LIKE", value)) => value.trim_matches('"').split(' ').any(|id| id == "debian"),
+        _ => false,
+    })
+}
+
+/// The standard libraries of the targets that are built for.
+fn install_targets() -> Result<()> {
+    let sysroot = PathBuf::from(command::output(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
+    for target in [DRIVER_TARGET, PROGRAM_TARGET] {
+        if !has_target(&sysroot, target) {
+            println!("Installing the Rust target {target} (rustup).");
+            command::run(Command::new("rustup").args(["target", "add", target]))
+                .with_context(|| format!("{target} is missing and rustup cannot add it"))?;
+        }
+    }
     Ok(())
+}
+
+fn has_target(sysroot: &Path, target: &str) -> bool {
+    sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
 }

@@ -1,6 +1,6 @@
 //! Finds the LLVM that reads the headers (libclang) and makes import libraries (llvm-dlltool).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -21,7 +21,7 @@ impl Llvm {
             .into_iter()
             .map(|version| Self { prefix: PathBuf::from(format!("/usr/lib/llvm-{version}")), version })
             .find(Self::is_complete)
-            .context("no LLVM with clang, libclang, lld and llvm-dlltool found; `cargo xtask setup` installs one")
+            .context("no LLVM with libclang and llvm-dlltool found; `cargo xtask setup` installs one")
     }
 
     fn is_complete(&self) -> bool {
@@ -39,6 +39,9 @@ impl Llvm {
 
     /// clang's own headers, which libclang does not find when it is loaded from elsewhere.
     pub(crate) fn resource_dir(&self) -> PathBuf {
-        Path::new("/usr/lib/llvm-").with_file_name(format!("llvm-{0}/lib/clang/{0}", self.version))
+        // From version 16 on the folder is named after the major version alone.
+        let folder = self.prefix.join("lib/clang");
+        let exact = folder.join(self.version.to_string());
+        if exact.is_dir() { exact } else { folder.join(format!("{}.0.7", self.version)) }
     }
 }

@@ -6,7 +6,7 @@
 //! manifests and Cargo.lock of the workspace are the same as for a build on Windows.
 
 mod cargo_home;
-mod llvm;
+pub(crate) mod llvm;
 mod patch;
 mod root;
 
