@@ -31,10 +31,12 @@ pub mod catalogue;
 pub mod counters;
 pub mod decide;
 pub mod generation;
+pub mod memory;
 pub mod policy;
 pub mod semantics;
 pub mod sharing;
 pub mod status;
+mod sync;
 pub mod table;
 pub mod types;
 

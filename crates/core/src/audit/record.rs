@@ -1,0 +1,127 @@
+//! The audit record: what one decision, state change or life event leaves behind. Plain data, any IRQL.
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// Version of the layout of [`AuditRecord`]. It changes with any change of the layout or of a field's meaning.
+pub const VERSION: u8 = 1;
+
+/// [`AuditRecord::rule`] of a decision that no rule made: the policy's default, or no policy.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A request and what was decided.
+    Decision = 1,
+    /// A change of an endpoint's state that no request asked for, or a request's late result.
+    State = 2,
+    /// An endpoint, client or policy came or went.
+    Lifecycle = 3,
+}
+
+/// A value was longer than 8 bytes, so a value field holds only its first 8.
+pub const FLAG_TRUNCATED: u16 = 1 << 0;
+/// Written because the endpoint has `SO_DEBUG` on.
+pub const FLAG_VERBOSE: u16 = 1 << 1;
+/// Decided in audit mode: recorded, not carried out.
+pub const FLAG_NOT_ENFORCED: u16 = 1 << 2;
+/// The request came at `DISPATCH_LEVEL`.
+pub const FLAG_AT_DISPATCH: u16 = 1 << 3;
+/// `old_value` is known.
+pub const FLAG_HAS_OLD: u16 = 1 << 4;
+/// `asked_value` is known.
+pub const FLAG_HAS_ASKED: u16 = 1 << 5;
+/// `new_value` is known.
+pub const FLAG_HAS_NEW: u16 = 1 << 6;
+/// The driver acted on its own: initial options, inheritance, linger.
+pub const FLAG_OWN_REQUEST: u16 = 1 << 7;
+
+/// One record. Fields that do not apply are 0.
+///
+/// Values are the option's bytes, little-endian, zero-extended to 8 (a LINGER is `l_onoff | l_linger << 16`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AuditRecord {
+    /// Number of the record on its processor, from 0, without gaps. Filled in when it is read.
+    pub sequence: u64,
+    /// System time, in 100 ns since 1601 (UTC).
+    pub time: u64,
+    /// [`crate::EndpointId`], or 0.
+    pub endpoint: u64,
+    /// Id of the client, or 0.
+    pub client: u64,
+    /// Value before the request.
+    pub old_value: u64,
+    /// Value that the client asked for.
+    pub asked_value: u64,
+    /// Value that the provider was given, or that is now in force.
+    pub new_value: u64,
+    /// Process id of the owning process, or 0.
+    pub process: u64,
+    /// Level of an option.
+    pub level: u32,
+    /// Option, IOCTL code, or what happened (kinds other than decision).
+    pub code: u32,
+    /// Index of the rule that decided, or [`NO_RULE`].
+    pub rule: u32,
+    /// Generation of the policy that decided; 0 without one.
+    pub generation: u32,
+    /// NTSTATUS that the client got.
+    pub status: u32,
+    /// The same as a Winsock error.
+    pub wsa: u32,
+    /// Length of the client's input in bytes; `u32::MAX` stands for that and more.
+    pub input_length: u32,
+    /// Scope id of `address`.
+    pub scope: u32,
+    /// Address family.
+    pub family: u16,
+    /// Port of a bind, host byte order.
+    pub port: u16,
+    /// `FLAG_*`.
+    pub flags: u16,
+    /// Processor whose ring it was in. Filled in when it is read.
+    pub cpu: u16,
+    /// [`VERSION`].
+    pub version: u8,
+    /// [`Kind`].
+    pub kind: u8,
+    /// [`crate::RequestKind`].
+    pub request: u8,
+    /// What was done with the request.
+    pub action: u8,
+    /// Why.
+    pub reason: u8,
+    /// [`crate::Mode`] in force.
+    pub mode: u8,
+    /// [`crate::Category`].
+    pub category: u8,
+    /// [`crate::Phase`] at the request.
+    pub phase: u8,
+    /// Address of a bind: IPv6, or IPv4 in the first 4 bytes; network byte order.
+    pub address: [u8; 16],
+}
+
+/// An [`AuditRecord`] in words of 8 bytes. The first is its sequence.
+pub(super) const WORDS: usize = 16;
+
+const _: () = assert!(size_of::<AuditRecord>() == WORDS * 8 && align_of::<AuditRecord>() == 8);
+const _: () =
+    assert!(core::mem::offset_of!(AuditRecord, level) == 64 && core::mem::offset_of!(AuditRecord, family) == 96);
+const _: () =
+    assert!(core::mem::offset_of!(AuditRecord, version) == 104 && core::mem::offset_of!(AuditRecord, address) == 112);
+
+impl AuditRecord {
+    /// A record of that kind and time (100 ns since 1601) that says nothing else yet.
+    #[must_use]
+    pub fn new(kind: Kind, time: u64) -> Self {
+        Self {
+            time,
+            rule: NO_RULE,
+            version: VERSION,
+            kind: kind as u8,
+            ..Self::new_zeroed()
+        }
+    }
+}
