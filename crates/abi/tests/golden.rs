@@ -1,9 +1,9 @@
 //! The bytes of every structure of the contract, written out: what one side sends is what the other side has always read.
 
 use wskguard_abi::{
-    AuditReply, ClientInfo, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest, Header,
-    ListEndpointsRequest, ListReply, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest, Request,
-    SetPolicyRequest, StatusReply, VersionReply,
+    AuditEntry, AuditReply, ClientInfo, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest,
+    Header, ListEndpointsRequest, ListReply, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest,
+    Request, SetPolicyRequest, StatusReply, VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -184,17 +184,62 @@ fn clients() {
 #[test]
 fn audit() {
     golden(&ReadAuditRequest::new(1, 64), "01000000 10000000 01000000 40000000");
+    let reply = AuditReply {
+        header: header(80),
+        count: 1,
+        element_size: 128,
+        overwritten: 2,
+        read: 3,
+        decided: 18,
+        written: 4,
+        suppressed: [5, 6, 7],
+        dropped: 8,
+    };
     golden(
-        &AuditReply {
-            header: header(48),
-            count: 1,
-            element_size: 64,
-            overwritten: 2,
-            read: 3,
-            suppressed: 4,
-            dropped: 5,
-        },
-        "01000000 30000000 01000000 40000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000",
+        &reply,
+        "01000000 50000000 01000000 80000000 0200000000000000 0300000000000000 1200000000000000 0400000000000000
+         0500000000000000 0600000000000000 0700000000000000 0800000000000000",
+    );
+}
+
+#[test]
+fn audit_entry() {
+    let entry = AuditEntry {
+        sequence: 0x0102_0304_0506_0708,
+        time: 0x3132_3334_3536_3738,
+        endpoint: 0x0100_0003,
+        client: 2,
+        old_value: 3,
+        asked_value: 4,
+        new_value: 5,
+        process: 6,
+        level: 0xFFFF,
+        code: 0x1002,
+        rule: 7,
+        generation: 8,
+        status: 0xC000_0022,
+        wsa: 10013,
+        input_length: 4,
+        scope: 9,
+        family: 2,
+        port: 8080,
+        flags: 0x70,
+        cpu: 10,
+        version: 1,
+        kind: 2,
+        request: 3,
+        action: 4,
+        reason: 5,
+        mode: 6,
+        category: 7,
+        phase: 8,
+        address: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+    golden(
+        &entry,
+        "0807060504030201 3837363534333231 0300000100000000 0200000000000000 0300000000000000 0400000000000000
+         0500000000000000 0600000000000000 ffff0000 02100000 07000000 08000000 220000c0 1d270000 04000000 09000000
+         0200 901f 7000 0a00 01 02 03 04 05 06 07 08 7f000001000000000000000000000000",
     );
 }
 
