@@ -1,1 +1,63 @@
-//! TOML policies: diagnostics, compiler, explain, learn.
+//! TOML policies: compiler, diagnostics, show, explain, diff, learn.
+//!
+//! [`compile`] turns the text that docs/POLICY.md describes into the image that `wskguard_core::policy` evaluates. The other way round,
+//! [`show`] prints an image as text that compiles to it again. User mode only: the kernel never sees the text.
+
+mod check;
+mod decode;
+mod diagnostic;
+mod encode;
+mod model;
+mod names;
+mod ranges;
+mod read;
+mod show;
+
+pub use decode::decode;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use encode::{TooLarge, encode};
+pub use model::{Action, Members, Policy, Principal, Rule, Scope};
+pub use ranges::Ranges;
+pub use show::show;
+
+/// A compiled policy.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What the driver is given.
+    pub image: Vec<u8>,
+    /// Hash of the image: the driver states the same.
+    pub hash: u64,
+    /// What is allowed but looks wrong.
+    pub warnings: Diagnostics,
+}
+
+/// Compiles `text`; `source` names it in diagnostics.
+///
+/// # Errors
+/// Everything that is wrong with it, with warnings.
+pub fn compile(source: &str, text: &str) -> Result<Compiled, Diagnostics> {
+    let mut diagnostics = Diagnostics::new(source, text);
+    let compiled = read_and_check(text, &mut diagnostics).and_then(|policy| {
+        encode(&policy)
+            .map_err(|error| diagnostics.push(Diagnostic::error(0..0, error.to_string())))
+            .ok()
+    });
+    diagnostics.sort();
+    match compiled {
+        Some((image, hash)) => Ok(Compiled {
+            image,
+            hash,
+            warnings: diagnostics,
+        }),
+        None => Err(diagnostics),
+    }
+}
+
+/// The policy, if nothing is wrong with it.
+fn read_and_check(text: &str, diagnostics: &mut Diagnostics) -> Option<Policy> {
+    let (policy, spans) = read::policy(text, diagnostics)?;
+    if !diagnostics.has_errors() {
+        check::policy(&policy, &spans, diagnostics);
+    }
+    (!diagnostics.has_errors()).then_some(policy)
+}
