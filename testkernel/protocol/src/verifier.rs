@@ -1,0 +1,413 @@
+//! What a test says to verifier.sys and hears back, by IOCTL on [`DEVICE`].
+//!
+//! All requests are METHOD_BUFFERED with FILE_ANY_ACCESS; input and output are the structures named at each code. Lists are read in
+//! pages: the request says where to start, the reply how many there are in all and how many follow its fixed part. Counters and lists
+//! begin when the verifier is loaded; nothing is ever dropped from a list without being counted.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Path of the device for a user-mode program.
+pub const DEVICE: &str = r"\\.\TestKernelVerifier";
+/// First field of every request.
+pub const VERSION: u32 = 1;
+
+/// `CTL_CODE` of function `function`, METHOD_BUFFERED, FILE_ANY_ACCESS.
+const fn code(function: u32) -> u32 {
+    (0x8e51 << 16) | (function << 2)
+}
+
+/// [`Request`] → [`Info`].
+pub const QUERY_INFO: u32 = code(0x800);
+/// [`SetFlags`] → nothing. Holds for drivers loaded later; [`flags::IMMEDIATE`] ones hold at once.
+pub const SET_FLAGS: u32 = code(0x801);
+/// [`Page`] → [`PageReply`] and [`Stop`]s.
+pub const QUERY_STOPS: u32 = code(0x802);
+/// [`Request`] → nothing. Empties the list of stops; their sequence numbers go on.
+pub const CLEAR_STOPS: u32 = code(0x803);
+/// [`PoolQuery`] → [`PoolUse`].
+pub const QUERY_POOL: u32 = code(0x804);
+/// [`ArmFaults`] → nothing. Starts a new round of fault injection, or ends it.
+pub const ARM_FAULTS: u32 = code(0x805);
+/// [`Page`] → [`PageReply`] and [`FaultSite`]s of the present round.
+pub const QUERY_FAULTS: u32 = code(0x806);
+/// [`Page`] → [`PageReply`] and [`Event`]s written to ETW, oldest first.
+pub const QUERY_EVENTS: u32 = code(0x807);
+/// [`Page`] → [`PageReply`] and [`ImportUse`]s: what the verified drivers import and how often they called it.
+pub const QUERY_IMPORTS: u32 = code(0x808);
+/// Sent to any device of the test kernel, not to the verifier's: answered with the status of this handle's IRP_MJ_CREATE.
+/// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
+pub const QUERY_CREATE: u32 = code(0x809);
+
+/// Bits of [`SetFlags::flags`] and [`Info::flags`].
+pub mod flags {
+    /// Blocks end at a guard page (or begin at one, with [`POOL_BEFORE`]), and freed ones stay out of reach.
+    pub const SPECIAL_POOL: u32 = 1 << 0;
+    /// Special pool guards the start of a block instead of its end.
+    pub const POOL_BEFORE: u32 = 1 << 1;
+    /// Every block has its tag, size and allocating call stack on record, and what is left at unload is reported.
+    pub const POOL_TRACKING: u32 = 1 << 2;
+    /// Every import has its documented highest IRQL checked, and every callback the IRQL that it returns at.
+    pub const IRQL: u32 = 1 << 3;
+    /// Rules of spin locks: nesting, owner, order, none held on return.
+    pub const LOCKS: u32 = 1 << 4;
+    /// Rules of IRPs.
+    pub const IRP: u32 = 1 << 5;
+    /// Objects that are alive at unload.
+    pub const OBJECTS: u32 = 1 << 6;
+    /// Requests of user programs are dispatched on several threads at once, as on Windows, and not one after the other.
+    pub const CONCURRENT: u32 = 1 << 7;
+    /// Every check.
+    pub const STANDARD: u32 = SPECIAL_POOL | POOL_TRACKING | IRQL | LOCKS | IRP | OBJECTS;
+    /// Those that take effect at once.
+    pub const IMMEDIATE: u32 = SPECIAL_POOL | POOL_BEFORE | IRQL | LOCKS | IRP | CONCURRENT;
+}
+
+/// What a stop is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum StopCode {
+    /// A function was called above the highest IRQL that its documentation allows: function, IRQL, highest.
+    IrqlTooHigh = 0x10,
+    /// A raise to a lower IRQL: present, wanted.
+    IrqlRaiseToLower = 0x11,
+    /// A lowering to a higher IRQL: present, wanted.
+    IrqlLowerToHigher = 0x12,
+    /// The IRQL fell below DISPATCH_LEVEL with a spin lock held: present, wanted, lock.
+    IrqlLoweredWithLock = 0x13,
+    /// A callback returned at another IRQL than it was called at: callback, before, after.
+    IrqlChangedByCallback = 0x14,
+    /// A function was called below the IRQL that it needs: function, IRQL, lowest.
+    IrqlTooLow = 0x15,
+
+    /// A spin lock was asked for by its holder: lock.
+    SpinLockRecursive = 0x20,
+    /// A spin lock was released by somebody who does not hold it, or not in this mode: lock.
+    SpinLockNotHeld = 0x21,
+    /// An at-DISPATCH_LEVEL spin lock function was called below it: lock, IRQL.
+    SpinLockBelowDispatch = 0x22,
+    /// A spin lock was waited for over ten seconds: lock.
+    SpinLockStuck = 0x23,
+    /// Two locks were taken in both orders: lock held, lock wanted.
+    SpinLockOrder = 0x24,
+    /// A callback returned with a spin lock held: callback, lock.
+    SpinLockHeldByCallback = 0x25,
+    /// A free, or an initialisation, of memory that holds a spin lock in use: block, lock.
+    SpinLockFreedHeld = 0x26,
+
+    /// An access beyond the end of a block: address, block, size, tag.
+    PoolOverrun = 0x30,
+    /// An access ahead of a block: address, block, size, tag.
+    PoolUnderrun = 0x31,
+    /// An access to a freed block: address, block, size, tag.
+    PoolUseAfterFree = 0x32,
+    /// A free of a block that is free already: address, size, tag.
+    PoolDoubleFree = 0x33,
+    /// A free of what is no block: address.
+    PoolBadFree = 0x34,
+    /// A free with another tag than the block's: address, tag given, tag of the block.
+    PoolTagMismatch = 0x35,
+    /// A block outlived its driver: address, size, tag.
+    PoolLeak = 0x36,
+    /// The slack behind a block was written: block, size, tag, offset.
+    PoolSlackWritten = 0x37,
+    /// An allocation with tag zero, size zero, or unknown flags: size, tag, flags.
+    PoolBadRequest = 0x38,
+    /// Paged pool was allocated or freed above APC_LEVEL: IRQL, size or block, tag.
+    PoolPagedAtDispatch = 0x39,
+    /// Freed memory holds something in use: block, kind of object, address.
+    PoolFreedInUse = 0x3a,
+
+    /// An IRP was completed twice, or by somebody who no longer owns it: IRP.
+    IrpCompletedTwice = 0x40,
+    /// An IRP was completed with a cancel routine set: IRP, routine.
+    IrpCompletedCancelable = 0x41,
+    /// STATUS_PENDING was returned for an IRP that was not marked pending: IRP.
+    IrpPendingNotMarked = 0x42,
+    /// An IRP was marked pending, and another status returned: IRP, status.
+    IrpMarkedNotPending = 0x43,
+    /// An IRP was completed with STATUS_PENDING or with -1 as status: IRP, status.
+    IrpCompletedPending = 0x44,
+    /// A status was returned that is not the one the IRP was completed with: IRP, returned, completed.
+    IrpStatusMismatch = 0x45,
+    /// An IRP was neither completed nor kept: a final status was returned for it: IRP, status.
+    IrpNotCompleted = 0x46,
+    /// An IRP was passed down with no stack location left: IRP.
+    IrpNoLocation = 0x47,
+    /// An IRP was freed or reused while a lower driver owns it: IRP.
+    IrpFreedInUse = 0x48,
+    /// A driver's own IRP reached its end, with no completion routine that takes it back: IRP.
+    IrpNotTakenBack = 0x49,
+    /// An IRP, or a handle's request, was left with the driver at unload, or at close: IRP.
+    IrpForgotten = 0x4a,
+    /// An IRP that the driver had handed over was written to: IRP.
+    IrpTouchedNotOwned = 0x4b,
+    /// The output length is greater than the caller's buffer: IRP, information, room.
+    IrpInformationTooLong = 0x4c,
+    /// A completion routine did not pass the pending flag on: IRP.
+    IrpPendingNotPassedOn = 0x4d,
+
+    /// A device was left at unload: device.
+    DeviceLeft = 0x50,
+    /// A symbolic link was left at unload.
+    SymbolicLinkLeft = 0x51,
+    /// A work item was left at unload, or freed while queued: work item, queued.
+    WorkItemLeft = 0x52,
+    /// A timer was left running at unload: timer.
+    TimerLeft = 0x53,
+    /// A DPC was left queued at unload: DPC.
+    DpcLeft = 0x54,
+    /// A thread of the driver ran on after unload: start routine.
+    ThreadLeft = 0x55,
+    /// An ETW or PCW registration was left at unload: handle.
+    RegistrationLeft = 0x56,
+    /// A handle or an object reference was left at unload: handle or object.
+    HandleLeft = 0x57,
+    /// A look-aside list was left at unload: list.
+    LookasideLeft = 0x58,
+    /// A callback registration (bug check, process, image) was left at unload: record or routine.
+    CallbackLeft = 0x59,
+
+    /// A wait above APC_LEVEL, or at DISPATCH_LEVEL with a time-out: object, IRQL.
+    WaitAtDispatch = 0x60,
+    /// A rundown reference was released that was not held: reference.
+    RundownUnderflow = 0x61,
+    /// A function that this test kernel has not got was called: function.
+    MissingFunction = 0x62,
+
+    /// KeBugCheck(Ex) was called: code, parameters.
+    BugCheck = 0x70,
+    /// The driver raised an exception that nobody handled: code, address, read/write, data address.
+    Exception = 0x71,
+    /// An import is not on the list of documented functions: function.
+    UndocumentedImport = 0x72,
+}
+
+/// A request without parameters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Request {
+    /// [`VERSION`].
+    pub version: u32,
+}
+
+/// What the verifier is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Info {
+    /// [`VERSION`].
+    pub version: u32,
+    /// [`flags`] in force.
+    pub flags: u32,
+    /// Stops since the verifier was loaded.
+    pub stops: u32,
+    /// Drivers under verification at present.
+    pub targets: u32,
+    /// Calls into wrapped imports.
+    pub calls: u64,
+    /// Allocations of verified drivers that were made to fail, all rounds.
+    pub faults: u64,
+    /// IRPs that verified drivers have at present.
+    pub irps: u32,
+    /// Blocks that verified drivers have at present.
+    pub blocks: u32,
+}
+
+/// New flags.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SetFlags {
+    /// [`VERSION`].
+    pub version: u32,
+    /// [`flags`].
+    pub flags: u32,
+}
+
+/// Which part of a list.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Page {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Index of the first element wanted.
+    pub first: u32,
+}
+
+/// Ahead of a page's elements.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PageReply {
+    /// Elements in the list.
+    pub total: u32,
+    /// Elements that follow.
+    pub count: u32,
+    /// Elements that the list had no room for.
+    pub dropped: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bytes of a name, padded with NUL.
+pub const NAME: usize = 24;
+/// Deepest call stack on record.
+pub const FRAMES: usize = 12;
+
+/// A place in code.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Frame {
+    /// Module's file name.
+    pub module: [u8; NAME],
+    /// Offset of the return address in the module; the address itself when it is in none.
+    pub offset: u64,
+}
+
+/// A rule was broken.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Stop {
+    /// 1, 2, 3, ... in the order found.
+    pub sequence: u32,
+    /// [`StopCode`].
+    pub code: u32,
+    /// As the code says.
+    pub parameters: [u64; 4],
+    /// Id of the thread.
+    pub thread: u32,
+    /// Its IRQL.
+    pub irql: u8,
+    /// 1 if a verified driver is on the call stack.
+    pub target: u8,
+    /// Frames that are filled in.
+    pub depth: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// What it is about, for people: a function or object, padded with NUL.
+    pub subject: [u8; 48],
+    /// Innermost first.
+    pub frames: [Frame; FRAMES],
+}
+
+/// Whose memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PoolQuery {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The tag as its four characters in memory order, little-endian; 0 for all tags.
+    pub tag: u32,
+}
+
+/// Pool of a tag, all drivers of the session.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PoolUse {
+    /// Blocks allocated now.
+    pub blocks: u64,
+    /// Bytes asked for in them.
+    pub bytes: u64,
+    /// Allocations since the verifier was loaded.
+    pub allocations: u64,
+    /// Frees since then.
+    pub frees: u64,
+    /// Most bytes at a time.
+    pub peak_bytes: u64,
+}
+
+/// How allocations are made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FaultMode {
+    /// They are not.
+    Off = 0,
+    /// Each with a probability.
+    Random = 1,
+    /// Each distinct call stack once, the first time it is seen.
+    Systematic = 2,
+    /// Only the n-th from now.
+    Nth = 3,
+    /// None; call stacks are only collected.
+    Collect = 4,
+}
+
+/// A round of fault injection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ArmFaults {
+    /// [`VERSION`].
+    pub version: u32,
+    /// [`FaultMode`].
+    pub mode: u32,
+    /// Out of 65536, with [`FaultMode::Random`].
+    pub probability: u32,
+    /// Start of the random sequence; the same seed and calls give the same failures.
+    pub seed: u32,
+    /// Which one fails, from 1, with [`FaultMode::Nth`].
+    pub nth: u32,
+    /// Frames that tell call stacks apart, 1 to [`FRAMES`]; 0 for 6.
+    pub depth: u32,
+}
+
+/// A distinct call stack that allocates.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FaultSite {
+    /// How often it was seen.
+    pub hits: u32,
+    /// How often it was made to fail.
+    pub failed: u32,
+    /// Frames that are filled in.
+    pub depth: u32,
+    /// Tag of the first allocation, or 0.
+    pub tag: u32,
+    /// The allocating function, padded with NUL.
+    pub function: [u8; 48],
+    /// Innermost first.
+    pub frames: [Frame; FRAMES],
+}
+
+/// An event written to ETW.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Event {
+    /// 1, 2, 3, ... in the order written.
+    pub sequence: u64,
+    /// Provider's GUID as in memory.
+    pub provider: [u8; 16],
+    /// `EVENT_DESCRIPTOR`: id, version, channel, level, opcode, task, keyword.
+    pub descriptor: [u8; 16],
+    /// Bytes of data written, before they were cut to fit.
+    pub bytes: u32,
+    /// IRQL of the writer.
+    pub irql: u32,
+    /// The first bytes of the data.
+    pub data: [u8; 256],
+}
+
+/// An import of a verified driver.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ImportUse {
+    /// Calls so far.
+    pub calls: u64,
+    /// Bit n: it was called at IRQL n.
+    pub irqls: u32,
+    /// Highest IRQL that the documentation allows; 255 where the verifier knows of none.
+    pub highest: u32,
+    /// The driver's file name.
+    pub module: [u8; NAME],
+    /// The function's name.
+    pub name: [u8; 64],
+}
+
+const _: () = {
+    assert!(size_of::<Frame>() == 32);
+    assert!(size_of::<Stop>() == 96 + 32 * FRAMES);
+    assert!(size_of::<Info>() == 40);
+    assert!(size_of::<PageReply>() == 16);
+    assert!(size_of::<PoolUse>() == 40);
+    assert!(size_of::<ArmFaults>() == 24);
+    assert!(size_of::<FaultSite>() == 64 + 32 * FRAMES);
+    assert!(size_of::<Event>() == 304);
+    assert!(size_of::<ImportUse>() == 104);
+};
