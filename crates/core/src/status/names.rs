@@ -1,0 +1,103 @@
+//! NTSTATUS values by name. Source: ntstatus.h.
+
+use crate::NtStatus;
+
+macro_rules! statuses {
+    ($($name:ident = $value:literal,)*) => {
+        /// NTSTATUS constants, without their `STATUS_` prefix.
+        #[allow(missing_docs, reason = "the names are those of ntstatus.h")]
+        pub mod nt {
+            use crate::NtStatus;
+            $(pub const $name: NtStatus = NtStatus($value);)*
+        }
+        static NAMES: &[(&str, NtStatus)] = &[$((concat!("STATUS_", stringify!($name)), NtStatus($value)),)*];
+    };
+}
+
+statuses! {
+    SUCCESS = 0x0000_0000,
+    PENDING = 0x0000_0103,
+    EVENT_PENDING = 0x4000_0013,
+    BUFFER_OVERFLOW = 0x8000_0005,
+    DEVICE_BUSY = 0x8000_0011,
+    UNSUCCESSFUL = 0xC000_0001,
+    NOT_IMPLEMENTED = 0xC000_0002,
+    INFO_LENGTH_MISMATCH = 0xC000_0004,
+    ACCESS_VIOLATION = 0xC000_0005,
+    PAGEFILE_QUOTA = 0xC000_0007,
+    INVALID_HANDLE = 0xC000_0008,
+    INVALID_PARAMETER = 0xC000_000D,
+    NO_SUCH_DEVICE = 0xC000_000E,
+    NO_SUCH_FILE = 0xC000_000F,
+    INVALID_DEVICE_REQUEST = 0xC000_0010,
+    NO_MEMORY = 0xC000_0017,
+    CONFLICTING_ADDRESSES = 0xC000_0018,
+    ACCESS_DENIED = 0xC000_0022,
+    BUFFER_TOO_SMALL = 0xC000_0023,
+    OBJECT_TYPE_MISMATCH = 0xC000_0024,
+    OBJECT_NAME_NOT_FOUND = 0xC000_0034,
+    OBJECT_PATH_NOT_FOUND = 0xC000_003A,
+    SHARING_VIOLATION = 0xC000_0043,
+    QUOTA_EXCEEDED = 0xC000_0044,
+    TOO_MANY_PAGING_FILES = 0xC000_0097,
+    INSUFFICIENT_RESOURCES = 0xC000_009A,
+    WORKING_SET_QUOTA = 0xC000_00A1,
+    DEVICE_NOT_READY = 0xC000_00A3,
+    PIPE_DISCONNECTED = 0xC000_00B0,
+    IO_TIMEOUT = 0xC000_00B5,
+    FILE_FORCED_CLOSED = 0xC000_00B6,
+    NOT_SUPPORTED = 0xC000_00BB,
+    REMOTE_NOT_LISTENING = 0xC000_00BC,
+    BAD_NETWORK_PATH = 0xC000_00BE,
+    NETWORK_BUSY = 0xC000_00BF,
+    INVALID_NETWORK_RESPONSE = 0xC000_00C3,
+    UNEXPECTED_NETWORK_ERROR = 0xC000_00C4,
+    REQUEST_NOT_ACCEPTED = 0xC000_00D0,
+    CANCELLED = 0xC000_0120,
+    COMMITMENT_LIMIT = 0xC000_012D,
+    LOCAL_DISCONNECT = 0xC000_013B,
+    REMOTE_DISCONNECT = 0xC000_013C,
+    REMOTE_RESOURCES = 0xC000_013D,
+    LINK_FAILED = 0xC000_013E,
+    LINK_TIMEOUT = 0xC000_013F,
+    INVALID_CONNECTION = 0xC000_0140,
+    INVALID_ADDRESS = 0xC000_0141,
+    INVALID_DEVICE_STATE = 0xC000_0184,
+    INVALID_BUFFER_SIZE = 0xC000_0206,
+    INVALID_ADDRESS_COMPONENT = 0xC000_0207,
+    TOO_MANY_ADDRESSES = 0xC000_0209,
+    ADDRESS_ALREADY_EXISTS = 0xC000_020A,
+    CONNECTION_DISCONNECTED = 0xC000_020C,
+    CONNECTION_RESET = 0xC000_020D,
+    TRANSACTION_ABORTED = 0xC000_020F,
+    DATA_NOT_ACCEPTED = 0xC000_021B,
+    NOT_FOUND = 0xC000_0225,
+    CONNECTION_REFUSED = 0xC000_0236,
+    GRACEFUL_DISCONNECT = 0xC000_0237,
+    ADDRESS_ALREADY_ASSOCIATED = 0xC000_0238,
+    CONNECTION_INVALID = 0xC000_023A,
+    CONNECTION_ACTIVE = 0xC000_023B,
+    NETWORK_UNREACHABLE = 0xC000_023C,
+    HOST_UNREACHABLE = 0xC000_023D,
+    PROTOCOL_UNREACHABLE = 0xC000_023E,
+    PORT_UNREACHABLE = 0xC000_023F,
+    REQUEST_ABORTED = 0xC000_0240,
+    CONNECTION_ABORTED = 0xC000_0241,
+    DELETE_PENDING = 0xC000_0056,
+    NO_MATCH = 0xC000_0272,
+    NOINTERFACE = 0xC000_02B9,
+    DATATYPE_MISALIGNMENT_ERROR = 0xC000_02C5,
+    HOST_DOWN = 0xC000_0350,
+}
+
+/// The status of this name (`STATUS_...`). Linear: for tools and tests.
+#[must_use]
+pub fn status_by_name(name: &str) -> Option<NtStatus> {
+    NAMES.iter().find(|(n, _)| *n == name).map(|&(_, status)| status)
+}
+
+/// The name of this status. Linear: for tools and tests.
+#[must_use]
+pub fn status_name(status: NtStatus) -> Option<&'static str> {
+    NAMES.iter().find(|&&(_, s)| s == status).map(|&(name, _)| name)
+}
