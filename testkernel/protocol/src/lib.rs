@@ -3,5 +3,6 @@
 //! Plain structures without pointers, shared by both sides; kernel objects are named by ids.
 #![no_std]
 
+pub mod netio;
 pub mod probe;
 pub mod verifier;
