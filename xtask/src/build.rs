@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{command, layout::Layout, wdk::Wdk};
+use crate::{build_id, command, layout::Layout, wdk::Wdk};
 
 /// The target of everything that runs in a kernel.
 pub(crate) const DRIVER_TARGET: &str = "x86_64-pc-windows-msvc";
@@ -20,7 +20,7 @@ pub(crate) const PROGRAM_TARGET: &str = "x86_64-pc-windows-msvc";
 pub(crate) struct Product {
     /// What `--only` calls it.
     pub(crate) name: &'static str,
-    package: &'static str,
+    pub(crate) package: &'static str,
     /// The crate's file, as cargo names it.
     built: &'static str,
     /// The file's name in the out folder.
@@ -28,7 +28,12 @@ pub(crate) struct Product {
 }
 
 const fn product(name: &'static str, package: &'static str, built: &'static str, file: &'static str) -> Product {
-    Product { name, package, built, file }
+    Product {
+        name,
+        package,
+        built,
+        file,
+    }
 }
 
 /// Drivers.
@@ -64,7 +69,10 @@ pub(crate) struct CargoCommand {
 /// Runs any cargo subcommand for the drivers' target.
 pub(crate) fn cargo(layout: &Layout, command: &CargoCommand) -> Result<()> {
     let mut cargo = Wdk::prepare(layout)?.cargo();
-    cargo.arg(&command.subcommand).args(["--target", DRIVER_TARGET, "--target-dir"]).arg(&layout.target);
+    cargo
+        .arg(&command.subcommand)
+        .args(["--target", DRIVER_TARGET, "--target-dir"])
+        .arg(&layout.target);
     command::run(cargo.args(&command.arguments))
 }
 
@@ -77,7 +85,12 @@ impl Options {
 
 /// Builds what `options` selects into the out folder.
 pub(crate) fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let known = |name: &&String| !DRIVERS.iter().chain(&PROGRAMS).any(|product| product.name == name.as_str());
+    let known = |name: &&String| {
+        !DRIVERS
+            .iter()
+            .chain(&PROGRAMS)
+            .any(|product| product.name == name.as_str())
+    };
     if let Some(unknown) = options.only.iter().find(known) {
         bail!("nothing is called {unknown:?}");
     }
@@ -96,7 +109,9 @@ pub(crate) fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 fn build(cargo: &mut std::process::Command, target: &str, layout: &Layout, products: &[&Product]) -> Result<()> {
-    cargo.args(["build", "--locked", "--release", "--target", target, "--target-dir"]).arg(&layout.target);
+    cargo
+        .args(["build", "--locked", "--release", "--target", target, "--target-dir"])
+        .arg(&layout.target);
     for product in products {
         cargo.args(["--package", product.package]);
     }
@@ -111,15 +126,22 @@ fn build(cargo: &mut std::process::Command, target: &str, layout: &Layout, produ
 /// Copies a product and, for a driver, its symbols and map.
 fn collect(release: &Path, out: &Path, product: &Product) -> Result<()> {
     copy(&release.join(product.built), &out.join(product.file))?;
-    if Path::new(product.file).extension().is_some_and(|extension| extension == "sys") {
+    if Path::new(product.file)
+        .extension()
+        .is_some_and(|extension| extension == "sys")
+    {
         for extension in ["pdb", "map"] {
             let from = release.join("deps").join(product.built).with_extension(extension);
             copy(&from, &out.join(product.file).with_extension(extension))?;
         }
+        let driver = out.join(product.file);
+        build_id::stamp(&driver, &driver.with_extension("pdb"))?;
     }
     Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| format!("{} to {}", from.display(), to.display())).map(drop)
+    fs::copy(from, to)
+        .with_context(|| format!("{} to {}", from.display(), to.display()))
+        .map(drop)
 }

@@ -8,18 +8,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// Runs `command` with the terminal's output; an error unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {}", describe(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", describe(command)))?;
     ensure!(status.success(), "{} failed: {status}", describe(command));
     Ok(())
 }
 
 /// Runs `command` and returns its standard output; an error with what it wrote to standard error unless it succeeds.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", describe(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", describe(command)))?;
     ensure!(
         output.status.success(),
         "{} failed: {}\n{}",
@@ -33,14 +38,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// How `command` would be typed.
 pub(crate) fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What came of a command with a time limit.
 #[derive(Debug)]
 pub(crate) struct Finished {
+    /// `None` if it was killed for taking too long.
     pub(crate) status: Option<ExitStatus>,
-    pub(crate) took: Duration,
 }
 
 impl Finished {
@@ -64,30 +72,20 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> 
 pub(crate) fn run_limited(command: &mut Command, limit: Duration) -> Result<Finished> {
     own_process_group(command);
     let start = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("cannot start {}", describe(command)))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", describe(command)))?;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Finished { status: Some(status), took: start.elapsed() });
+            return Ok(Finished { status: Some(status) });
         }
         if start.elapsed() >= limit {
             kill_group(&mut child);
             child.wait()?;
-            return Ok(Finished { status: None, took: start.elapsed() });
+            return Ok(Finished { status: None });
         }
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Polls `ready` until it is true; an error that names `what` after `limit`.
-pub(crate) fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !ready()? {
-        if start.elapsed() >= limit {
-            bail!("{what}: not within {} s", limit.as_secs());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 #[cfg(unix)]

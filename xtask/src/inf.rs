@@ -19,7 +19,7 @@ pub(crate) fn stamp(layout: &Layout, arch: &str, date: &str, version: &str) -> R
     Ok(lines.map(|line| line + "\r\n").collect())
 }
 
-/// The same INF for Wine 8, whose SetupAPI knows neither DIRID 13 (the driver store) nor an operating system version in a
+/// The same INF for Wine 8, whose `SetupAPI` knows neither DIRID 13 (the driver store) nor an operating system version in a
 /// section's name: files go to system32\drivers, the decoration keeps the architecture only. Nothing else changes.
 pub(crate) fn for_wine(stamped: &str) -> Result<String> {
     let mut text = stamped.to_owned();

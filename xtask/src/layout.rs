@@ -4,11 +4,14 @@
 //! checkouts, or two people in one checkout with a target folder each, never meet.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
+
+/// cargo marks each target folder with this file.
+pub(crate) const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// The folders xtask reads and writes.
 #[derive(Clone, Debug)]
@@ -21,7 +24,10 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_path_buf();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask lies in the workspace")?
+            .to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR") {
             Some(dir) => env::current_dir()?.join(dir),
             None => root.join("target"),
@@ -44,6 +50,13 @@ impl Layout {
     /// The stand-in for the Windows Driver Kit.
     pub(crate) fn wdk(&self) -> PathBuf {
         self.target.join("wdk")
+    }
+
+    /// What commands and sessions have written; created if need be.
+    pub(crate) fn logs(&self) -> Result<PathBuf> {
+        let logs = self.target.join("logs");
+        fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+        Ok(logs)
     }
 
     /// xtask's own data files.

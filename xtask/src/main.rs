@@ -1,12 +1,18 @@
 //! The project's own commands: `cargo xtask <command>`.
 
 mod build;
+mod build_id;
+mod checks;
 mod command;
 mod hashing;
+mod image;
 mod inf;
 mod layout;
+mod report;
+mod reproducible;
 mod session;
 mod setup;
+mod test;
 mod wdk;
 
 use std::process::ExitCode;
@@ -29,6 +35,8 @@ enum Command {
     Setup,
     /// Build the drivers and the programs into target/out
     Build(build::Options),
+    /// Check, build and test everything; the last line sums up
+    Test(test::TestCommand),
     /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
     #[command(hide = true)]
     Cargo(build::CargoCommand),
@@ -56,6 +64,7 @@ fn run(command: Command) -> Result<()> {
             setup::run()?;
             build::run(&layout, &options)
         }
+        Command::Test(command) => test::run(&layout, &command),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),
     }

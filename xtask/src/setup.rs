@@ -15,8 +15,11 @@ use crate::{
 };
 
 /// Debian packages and the program by which each is known to be there.
-const PROGRAMS: [(&str, &str); 3] =
-    [("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"), ("wine", "wine"), ("wineserver", "wine64")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
+    ("wine", "wine"),
+    ("wineserver", "wine64"),
+];
 
 /// Makes sure of the tools; an error if one is missing and cannot be installed.
 pub(crate) fn run() -> Result<()> {
@@ -40,8 +43,12 @@ enum Tool {
 
 fn missing_tools() -> Vec<Tool> {
     let llvm = Llvm::find().is_err().then_some(Tool::Llvm);
-    let absent = |program: &str| !env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|p| p.join(program).is_file());
-    let programs = PROGRAMS.iter().filter(|(program, _)| absent(program)).map(|(_, package)| Tool::Package(package));
+    let absent =
+        |program: &str| !env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|p| p.join(program).is_file());
+    let programs = PROGRAMS
+        .iter()
+        .filter(|(program, _)| absent(program))
+        .map(|(_, package)| Tool::Package(package));
     llvm.into_iter().chain(programs).collect()
 }
 
@@ -80,9 +87,13 @@ fn llvm_packages() -> Result<Vec<String>> {
     let names = |version| [format!("llvm-{version}"), format!("libclang-{version}-dev")];
     let has = |package: &String| {
         let policy = command::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
-        policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
+        policy
+            .lines()
+            .any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
     };
-    let newest = llvm::VERSIONS.into_iter().find(|version| names(*version).iter().all(has));
+    let newest = llvm::VERSIONS
+        .into_iter()
+        .find(|version| names(*version).iter().all(has));
     let newest = newest.context("apt offers no LLVM from 15 on; on Debian 12, the security repository has one")?;
     Ok(names(newest).to_vec())
 }

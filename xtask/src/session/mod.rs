@@ -41,7 +41,11 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn new(layout: &Layout) -> Self {
-        Self { drivers: layout.out(), wskguard: None, without: Vec::new() }
+        Self {
+            drivers: layout.out(),
+            wskguard: None,
+            without: Vec::new(),
+        }
     }
 
     fn has(&self, driver: &str) -> bool {
@@ -61,11 +65,17 @@ impl Session {
     /// Boots Wine and loads the drivers.
     pub(crate) fn start(layout: &Layout, options: &Options) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}{}-{}", prefix::SESSION, std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let logs = layout.target.join("logs");
-        fs::create_dir_all(&logs)?;
-        let prefix = prefix::copy(layout, &name)?;
-        let session = Self { prefix, log: logs.join(name).with_extension("log") };
+        let name = format!(
+            "{}{}-{}",
+            prefix::SESSION,
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let log = layout.logs()?.join(&name).with_extension("log");
+        let session = Self {
+            prefix: prefix::copy(layout, &name)?,
+            log,
+        };
         session.boot(options)?;
         session.load(layout, options)?;
         Ok(session)
@@ -73,7 +83,10 @@ impl Session {
 
     fn boot(&self, options: &Options) -> Result<()> {
         if options.has("netio") {
-            place(&options.drivers.join("netio.sys"), &self.prefix.join(DRIVERS_FOLDER).join("netio.sys"))?;
+            place(
+                &options.drivers.join("netio.sys"),
+                &self.prefix.join(DRIVERS_FOLDER).join("netio.sys"),
+            )?;
         }
         // Persistent, or the drivers end three seconds after the last program.
         let server = command::run_limited(self.environment(&mut Command::new("wineserver")).arg("-p"), STEP_LIMIT)?;
@@ -91,7 +104,10 @@ impl Session {
             self.add_driver("verifier", &options.drivers.join("verifier.sys"))?;
         }
         if options.has("wskguard") {
-            let driver = options.wskguard.clone().unwrap_or_else(|| options.drivers.join("wskguard.sys"));
+            let driver = options
+                .wskguard
+                .clone()
+                .unwrap_or_else(|| options.drivers.join("wskguard.sys"));
             self.install_by_inf(layout, &driver)?;
         }
         if options.has("probe") {
@@ -108,12 +124,14 @@ impl Session {
         place(file, &self.prefix.join(DRIVERS_FOLDER).join(name).with_extension("sys"))?;
         let binary = format!("C:\\windows\\system32\\drivers\\{name}.sys");
         let mut create = self.wine("sc");
-        create.args(["create", name, "type=", "kernel", "start=", "demand", "group=", GROUP, "binPath=", &binary]);
+        create.args([
+            "create", name, "type=", "kernel", "start=", "demand", "group=", GROUP, "binPath=", &binary,
+        ]);
         self.step(&mut create).with_context(|| format!("installing {name}"))?;
         self.start_service(name)
     }
 
-    /// Installs wskguard the way Windows would: from its INF, by SetupAPI.
+    /// Installs wskguard the way Windows would: from its INF, by `SetupAPI`.
     fn install_by_inf(&self, layout: &Layout, driver: &Path) -> Result<()> {
         let package = self.prefix.join("drive_c/package");
         fs::create_dir_all(&package)?;
@@ -121,25 +139,45 @@ impl Session {
         let stamped = inf::stamp(layout, "amd64", "01/01/2025", "0.1.0.0")?;
         fs::write(package.join("wskguard.inf"), inf::for_wine(&stamped)?)?;
         let mut install = self.wine("rundll32");
-        install.args(["setupapi,InstallHinfSection", "DefaultInstall", "132", "C:\\package\\wskguard.inf"]);
+        install.args([
+            "setupapi,InstallHinfSection",
+            "DefaultInstall",
+            "132",
+            "C:\\package\\wskguard.inf",
+        ]);
         self.step(&mut install).context("installing wskguard")?;
         // rundll32 succeeds whatever SetupAPI says. The INF's service starts as it is installed.
-        let state = self.step(self.wine("sc").args(["query", "wskguard"])).context("the INF installed no service")?;
-        ensure!(state.contains("RUNNING"), "wskguard does not start:\n{state}\nThe drivers printed:\n{}", self.printed());
+        let state = self
+            .step(self.wine("sc").args(["query", "wskguard"]))
+            .context("the INF installed no service")?;
+        ensure!(
+            state.contains("RUNNING"),
+            "wskguard does not start:\n{state}\nThe drivers printed:\n{}",
+            self.printed()
+        );
         Ok(())
     }
 
     pub(crate) fn start_service(&self, name: &str) -> Result<()> {
-        self.step(self.wine("sc").args(["start", name])).with_context(|| format!("{name} does not start")).map(drop)
+        self.step(self.wine("sc").args(["start", name]))
+            .with_context(|| format!("{name} does not start"))
+            .map(drop)
     }
 
     pub(crate) fn stop_service(&self, name: &str) -> Result<()> {
-        self.step(self.wine("sc").args(["stop", name])).with_context(|| format!("{name} does not stop")).map(drop)
+        self.step(self.wine("sc").args(["stop", name]))
+            .with_context(|| format!("{name} does not stop"))
+            .map(drop)
     }
 
     /// Stops every driver that `options` had started, last first.
     pub(crate) fn stop_drivers(&self, options: &Options) -> Result<()> {
-        let services = [("probe", "probe2"), ("probe", "probe"), ("wskguard", "wskguard"), ("verifier", "verifier")];
+        let services = [
+            ("probe", "probe2"),
+            ("probe", "probe"),
+            ("wskguard", "wskguard"),
+            ("verifier", "verifier"),
+        ];
         for (_, service) in services.into_iter().filter(|(driver, _)| options.has(driver)) {
             self.stop_service(service)?;
         }
@@ -155,7 +193,12 @@ impl Session {
             return Ok(output);
         }
         let how = if finished.timed_out() { "timed out" } else { "failed" };
-        bail!("{} {how}\n{}\nThe drivers printed:\n{}", command::describe(command), output.trim(), self.printed())
+        bail!(
+            "{} {how}\n{}\nThe drivers printed:\n{}",
+            command::describe(command),
+            output.trim(),
+            self.printed()
+        )
     }
 
     /// Runs a Windows program in the session with this process's outputs.
@@ -165,7 +208,13 @@ impl Session {
     }
 
     /// Runs a Windows program in the session with its outputs in `log`.
-    pub(crate) fn run_logged(&self, program: &Path, arguments: &[String], log: &Path, limit: Duration) -> Result<Finished> {
+    pub(crate) fn run_logged(
+        &self,
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+        limit: Duration,
+    ) -> Result<Finished> {
         command::run_logged(self.wine(program).args(arguments), log, limit)
     }
 
@@ -180,10 +229,18 @@ impl Session {
         prefix::environment(command, &self.prefix)
     }
 
-    /// What the drivers have printed so far, a line per DbgPrint.
+    /// What the drivers have printed so far, a line per `DbgPrint`.
     pub(crate) fn printed(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&log).lines().map(|line| format!("{}\n", printed_line(line))).collect()
+        let text = String::from_utf8_lossy(&log);
+        let lines = text.lines().flat_map(|line| [printed_line(line), "\n"]);
+        lines.collect()
+    }
+
+    /// Removes the log, when there is nothing to find out.
+    pub(crate) fn forget_log(&self) {
+        // A log that stays does no harm.
+        let _ = fs::remove_file(&self.log);
     }
 
     /// The file in which Wine's messages and the drivers' are kept.
@@ -194,7 +251,9 @@ impl Session {
 
 /// Takes Wine's own words off a line of the debug channel.
 fn printed_line(line: &str) -> &str {
-    let message = line.split_once("vDbgPrintExWithPrefix ").and_then(|(_, rest)| rest.split_once(": "));
+    let message = line
+        .split_once("vDbgPrintExWithPrefix ")
+        .and_then(|(_, rest)| rest.split_once(": "));
     message.map_or(line, |(_, message)| message)
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{command, hashing, layout::Layout};
 
-const CREATION_LIMIT: Duration = Duration::from_secs(180);
+const CREATION_LIMIT: Duration = Duration::from_mins(3);
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// What is at least this long is one of Wine's own modules, which nobody writes to.
 const SHARED_FROM_BYTES: u64 = 4096;
@@ -46,7 +46,10 @@ fn sweep(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(SESSION).and_then(|rest| rest.split('-').next()).and_then(|id| id.parse().ok());
+        let owner = name
+            .strip_prefix(SESSION)
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|id| id.parse().ok());
         if owner.is_some_and(|id| !is_running(id)) {
             end(&entry.path());
         }
@@ -59,7 +62,10 @@ pub(super) fn end(prefix: &Path) {
     for argument in ["-k", "-w"] {
         let mut server = Command::new("wineserver");
         // An error means that the server is gone already.
-        let _ = command::run_limited(environment(&mut server, prefix).arg(argument).stderr(Stdio::null()), END_LIMIT);
+        let _ = command::run_limited(
+            environment(&mut server, prefix).arg(argument).stderr(Stdio::null()),
+            END_LIMIT,
+        );
     }
     // What a dying process still held is swept up by a later session.
     let _ = fs::remove_dir_all(prefix);
@@ -92,17 +98,26 @@ fn create(prefix: &Path, definition: &Path) -> Result<()> {
     }
     fs::create_dir_all(prefix)?;
     let log = prefix.with_extension("log");
-    let finished =
-        command::run_logged(environment(&mut Command::new("wineboot"), prefix).arg("--init"), &log, CREATION_LIMIT)?;
+    let finished = command::run_logged(
+        environment(&mut Command::new("wineboot"), prefix).arg("--init"),
+        &log,
+        CREATION_LIMIT,
+    )?;
     ensure!(finished.success(), "wineboot failed: see {}", log.display());
     // The registry is written when the server ends.
     for argument in ["-k", "-w"] {
-        command::run_limited(environment(&mut Command::new("wineserver"), prefix).arg(argument), CREATION_LIMIT)?;
+        command::run_limited(
+            environment(&mut Command::new("wineserver"), prefix).arg(argument),
+            CREATION_LIMIT,
+        )?;
     }
     // A DLL of one forwarded export, so no code.
     let dll = prefix.join("drive_c/windows/system32/bcryptprimitives.dll");
     let mut linker = Command::new("x86_64-w64-mingw32-gcc");
-    linker.args(["-shared", "-nostdlib", "-Wl,--entry=0", "-o"]).arg(dll).arg(definition);
+    linker
+        .args(["-shared", "-nostdlib", "-Wl,--entry=0", "-o"])
+        .arg(dll)
+        .arg(definition);
     command::run(&mut linker)
 }
 
@@ -128,7 +143,9 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 
 fn is_module(path: &Path) -> bool {
     path.extension().is_some_and(|extension| {
-        ["dll", "exe", "drv", "sys", "ocx", "cpl", "acm", "ax", "nls"].iter().any(|module| extension == *module)
+        ["dll", "exe", "drv", "sys", "ocx", "cpl", "acm", "ax", "nls"]
+            .iter()
+            .any(|module| extension == *module)
     })
 }
 

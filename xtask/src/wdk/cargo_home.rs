@@ -32,7 +32,10 @@ fn vendor_sources(workspace: &Path, vendor: &Path) -> Result<()> {
         fs::remove_dir_all(patched)?;
     }
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(workspace).args(["vendor", "--quiet", "--locked", "--versioned-dirs"]).arg(vendor);
+    cargo
+        .current_dir(workspace)
+        .args(["vendor", "--quiet", "--locked", "--versioned-dirs"])
+        .arg(vendor);
     // It prints the configuration to use, which is made below.
     command::output(&mut cargo)?;
     let package = wdk_build(vendor)?;
@@ -48,7 +51,10 @@ fn vendor_sources(workspace: &Path, vendor: &Path) -> Result<()> {
 fn wdk_build(vendor: &Path) -> Result<PathBuf> {
     let mut folders = fs::read_dir(vendor)?.filter_map(|entry| Some(entry.ok()?.path()));
     folders
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wdk-build-")))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("wdk-build-"))
+        })
         .context("Cargo.lock has no wdk-build")
 }
 

@@ -19,7 +19,10 @@ impl Llvm {
     pub(crate) fn find() -> Result<Self> {
         VERSIONS
             .into_iter()
-            .map(|version| Self { prefix: PathBuf::from(format!("/usr/lib/llvm-{version}")), version })
+            .map(|version| Self {
+                prefix: PathBuf::from(format!("/usr/lib/llvm-{version}")),
+                version,
+            })
             .find(Self::is_complete)
             .context("no LLVM with libclang and llvm-dlltool found; `cargo xtask setup` installs one")
     }
@@ -42,6 +45,10 @@ impl Llvm {
         // From version 16 on the folder is named after the major version alone.
         let folder = self.prefix.join("lib/clang");
         let exact = folder.join(self.version.to_string());
-        if exact.is_dir() { exact } else { folder.join(format!("{}.0.7", self.version)) }
+        if exact.is_dir() {
+            exact
+        } else {
+            folder.join(format!("{}.0.7", self.version))
+        }
     }
 }

@@ -29,12 +29,18 @@ impl Wdk {
     pub(crate) fn prepare(layout: &Layout) -> Result<Self> {
         let workspace = layout.root.clone();
         if cfg!(windows) {
-            return Ok(Self { workspace, cargo_home: None });
+            return Ok(Self {
+                workspace,
+                cargo_home: None,
+            });
         }
         let llvm = llvm::Llvm::find()?;
         let wdk_root = root::make(layout, &llvm)?;
         let cargo_home = cargo_home::make(layout, &llvm, &wdk_root)?;
-        Ok(Self { workspace, cargo_home: Some(cargo_home) })
+        Ok(Self {
+            workspace,
+            cargo_home: Some(cargo_home),
+        })
     }
 
     /// `cargo`, run in the workspace, with the WDK at hand.

@@ -11,7 +11,10 @@ pub(super) fn wdm_header(text: &str) -> Result<String> {
     replace_all(
         text,
         &[
-            ("typedef struct _DEVICE_OBJECT {", "typedef struct DECLSPEC_ALIGN(16) _DEVICE_OBJECT {"),
+            (
+                "typedef struct _DEVICE_OBJECT {",
+                "typedef struct DECLSPEC_ALIGN(16) _DEVICE_OBJECT {",
+            ),
             (
                 "  PIO_STATUS_BLOCK UserIosb;\n  PKEVENT UserEvent;",
                 "  union {\n    PIO_STATUS_BLOCK UserIosb;\n    PVOID IoRingContext;\n  };\n  PKEVENT UserEvent;",
@@ -28,7 +31,10 @@ pub(super) fn wdm_header(text: &str) -> Result<String> {
 /// wdk-build's manifest and sources, so that they compile where there is no registry to search for a kit: the kit's
 /// place comes from `WDKContentRoot`. The list of dependencies stays that of Cargo.lock.
 pub(super) const WDK_BUILD: &[(&str, &[(&str, &str)])] = &[
-    ("Cargo.toml", &[("[dependencies.windows]", "[target.'cfg(windows)'.dependencies.windows]")]),
+    (
+        "Cargo.toml",
+        &[("[dependencies.windows]", "[target.'cfg(windows)'.dependencies.windows]")],
+    ),
     (
         "src/utils.rs",
         &[
@@ -37,11 +43,17 @@ pub(super) const WDK_BUILD: &[(&str, &[(&str, &str)])] = &[
                 "    if let Some(path) = read_registry_key_string_value(",
                 "    #[cfg(windows)]\n    if let Some(path) = read_registry_key_string_value(",
             ),
-            ("\nfn read_registry_key_string_value(", "\n#[cfg(windows)]\nfn read_registry_key_string_value("),
+            (
+                "\nfn read_registry_key_string_value(",
+                "\n#[cfg(windows)]\nfn read_registry_key_string_value(",
+            ),
             ("    compile_error!(", "    unimplemented!("),
         ],
     ),
-    ("src/cargo_make.rs", &[("std::os::windows::fs::symlink_file(", "std::os::unix::fs::symlink(")]),
+    (
+        "src/cargo_make.rs",
+        &[("std::os::windows::fs::symlink_file(", "std::os::unix::fs::symlink(")],
+    ),
 ];
 
 /// Replaces every occurrence of each text; each must occur. Line ends become plain line feeds.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -45,11 +46,16 @@ pub(super) fn make(layout: &Layout, llvm: &Llvm) -> Result<PathBuf> {
 /// Changes whenever the root would.
 fn key(sources: &Path, llvm: &Llvm) -> Result<String> {
     let mut key = format!("{}\n", llvm.dlltool().display());
-    let mut files = fs::read_dir(sources)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    files.extend([PathBuf::from(MINGW_INCLUDE).join("ddk/wdm.h"), PathBuf::from(MINGW_LIB).join("libntoskrnl.a")]);
+    let mut files = fs::read_dir(sources)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    files.extend([
+        PathBuf::from(MINGW_INCLUDE).join("ddk/wdm.h"),
+        PathBuf::from(MINGW_LIB).join("libntoskrnl.a"),
+    ]);
     files.sort();
     for file in files {
-        key += &format!("{} {}\n", hashing::sha256_file(&file)?, file.display());
+        writeln!(key, "{} {}", hashing::sha256_file(&file)?, file.display())?;
     }
     Ok(key + patch::REVISION)
 }
@@ -78,8 +84,15 @@ fn make_headers(sources: &Path, include: &Path) -> Result<()> {
     fs::write(crt.join("intrin.h"), "")?;
     for header in ENTRY_HEADERS {
         // The epilogue needs what ntifs.h and all it includes declare, and ntifs.h includes ntddk.h half-way through.
-        let epilogue = if header == "ntddk.h" { "" } else { "#include \"epilogue.h\"\n" };
-        fs::write(crt.join(header), format!("#include \"prologue.h\"\n#include_next <{header}>\n{epilogue}"))?;
+        let epilogue = if header == "ntddk.h" {
+            ""
+        } else {
+            "#include \"epilogue.h\"\n"
+        };
+        fs::write(
+            crt.join(header),
+            format!("#include \"prologue.h\"\n#include_next <{header}>\n{epilogue}"),
+        )?;
     }
     Ok(())
 }
@@ -88,7 +101,12 @@ fn make_libraries(sources: &Path, lib: &Path, llvm: &Llvm, machine: &str) -> Res
     fs::create_dir_all(lib)?;
     let mut ntoskrnl = archive_exports(&Path::new(MINGW_LIB).join("libntoskrnl.a"))?;
     let extra = fs::read_to_string(sources.join("ntoskrnl.extra"))?;
-    ntoskrnl.extend(extra.lines().filter(|line| !line.starts_with('#')).map(Export::function));
+    ntoskrnl.extend(
+        extra
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(Export::function),
+    );
     let hal = archive_exports(&Path::new(MINGW_LIB).join("libhal.a"))?;
     // What both name is ntoskrnl's.
     let hal = hal.difference(&ntoskrnl).cloned().collect();
@@ -98,7 +116,11 @@ fn make_libraries(sources: &Path, lib: &Path, llvm: &Llvm, machine: &str) -> Res
         fs::write(&file, definition)?;
         let import_library = lib.join(name).with_extension("lib");
         let mut dlltool = Command::new(llvm.dlltool());
-        dlltool.args(["-m", machine, "-d"]).arg(&file).arg("-l").arg(import_library);
+        dlltool
+            .args(["-m", machine, "-d"])
+            .arg(&file)
+            .arg("-l")
+            .arg(import_library);
         command::run(&mut dlltool)
     };
     library("ntoskrnl", &definition("ntoskrnl.exe", &ntoskrnl))?;
@@ -122,7 +144,10 @@ struct Export {
 
 impl Export {
     fn function(name: &str) -> Self {
-        Self { name: name.to_owned(), is_data: false }
+        Self {
+            name: name.to_owned(),
+            is_data: false,
+        }
     }
 }
 
@@ -137,7 +162,10 @@ fn archive_exports(archive: &Path) -> Result<BTreeSet<Export>> {
     let exports = names
         .iter()
         .filter_map(|name| name.strip_prefix("__imp_"))
-        .map(|name| Export { name: name.to_owned(), is_data: !names.contains(name) })
+        .map(|name| Export {
+            name: name.to_owned(),
+            is_data: !names.contains(name),
+        })
         .collect::<BTreeSet<_>>();
     ensure!(!exports.is_empty(), "{} names no import", archive.display());
     Ok(exports)
@@ -146,7 +174,8 @@ fn archive_exports(archive: &Path) -> Result<BTreeSet<Export>> {
 fn definition(library: &str, exports: &BTreeSet<Export>) -> String {
     let mut text = format!("LIBRARY {library}\nEXPORTS\n");
     for export in exports {
-        text += &format!("    {}{}\n", export.name, if export.is_data { " DATA" } else { "" });
+        let kind = if export.is_data { " DATA" } else { "" };
+        text.extend(["    ", &export.name, kind, "\n"]);
     }
     text
 }

@@ -1,0 +1,174 @@
+//! Tests on the drivers' files: what Windows will let in, and what must not be in a kernel.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use object::pe::{
+    IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
+    IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_SUBSYSTEM_NATIVE,
+};
+
+use crate::{
+    build::{DRIVERS, Product},
+    image::{Image, Imports},
+    layout::Layout,
+    report::Report,
+};
+
+/// The first build that the INF admits: Windows 10 2004.
+const OLDEST_BUILD: u32 = 19041;
+
+/// Parts of symbols that mean a way to panic, to fail an allocation for good, or to need a larger stack than a kernel has.
+const FORBIDDEN_SYMBOLS: [&str; 8] = [
+    "9panicking",
+    "rust_begin_unwind",
+    "rust_panic",
+    "panic_fmt",
+    "handle_alloc_error",
+    "alloc_error_handler",
+    "capacity_overflow",
+    "__chkstk",
+];
+
+/// Runs all checks on the drivers in the out folder.
+pub(crate) fn run(layout: &Layout, report: &mut Report) {
+    for driver in DRIVERS {
+        check_driver(layout, &driver, report);
+    }
+    let product = layout.out().join("wskguard.sys");
+    report.test("wskguard.sys imports documented Windows exports only", || {
+        check_imports(&Image::read(&product)?.imports, &documented_exports(layout)?)
+    });
+    report.test("wskguard.sys can be moved", || {
+        let relocations = Image::read(&product)?.relocations.context("relocations are stripped")?;
+        ensure!(relocations > 0, "no relocation: a driver with dispatch tables has some");
+        Ok(())
+    });
+    report.test("wskguard.sys cannot panic", || {
+        ensure!(
+            !imports_name(&Image::read(&product)?.imports, "KeBugCheckEx"),
+            "it imports KeBugCheckEx"
+        );
+        check_symbols(&product.with_extension("map"))
+    });
+}
+
+fn check_driver(layout: &Layout, driver: &Product, report: &mut Report) {
+    report.test(&format!("{} is an image that Windows loads", driver.file), || {
+        let image = Image::read(&layout.out().join(driver.file))?;
+        ensure!(
+            image.subsystem == IMAGE_SUBSYSTEM_NATIVE.0,
+            "subsystem {}",
+            image.subsystem
+        );
+        for (name, flag) in [
+            ("DYNAMIC_BASE", IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE.0),
+            ("NX_COMPAT", IMAGE_DLLCHARACTERISTICS_NX_COMPAT.0),
+            ("FORCE_INTEGRITY", IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY.0),
+        ] {
+            ensure!(image.dll_characteristics & flag != 0, "{name} is not set");
+        }
+        ensure!(image.relocations.is_some(), "relocations are stripped");
+        ensure!(
+            image.writable_code.is_empty(),
+            "writable and executable: {}",
+            image.writable_code.join(", ")
+        );
+        let (stated, real) = image.checksums;
+        ensure!(stated == real, "the checksum is {real:#x}, the header says {stated:#x}");
+        Ok(())
+    });
+}
+
+/// Each name of `kernel-exports.txt` with its module, and the first build that has it where the list says so.
+type Exports = BTreeMap<(String, String), u32>;
+
+fn documented_exports(layout: &Layout) -> Result<Exports> {
+    let path = layout.root.join("xtask/checks/kernel-exports.txt");
+    parse_exports(&fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+}
+
+fn parse_exports(text: &str) -> Result<Exports> {
+    let mut exports = Exports::new();
+    let mut module = String::new();
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.clone_into(&mut module);
+            continue;
+        }
+        let (name, build) = line.split_once(' ').unwrap_or((line, "0"));
+        let previous = exports.insert(
+            (module.clone(), name.to_owned()),
+            build.parse().context(line.to_owned())?,
+        );
+        ensure!(previous.is_none(), "{name} is listed twice");
+    }
+    Ok(exports)
+}
+
+fn check_imports(imports: &Imports, documented: &Exports) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (module, names) in imports {
+        for name in names {
+            match documented.get(&(module.clone(), name.clone())) {
+                None => wrong.push(format!("{module}!{name} is not in kernel-exports.txt")),
+                Some(build) if *build > OLDEST_BUILD => wrong.push(format!("{module}!{name} is of build {build}")),
+                Some(_) => {}
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn imports_name(imports: &Imports, name: &str) -> bool {
+    imports.values().flatten().any(|import| import == name)
+}
+
+fn check_symbols(map: &Path) -> Result<()> {
+    let text = fs::read_to_string(map).with_context(|| map.display().to_string())?;
+    ensure!(text.contains("DriverEntry"), "{} is no map of a driver", map.display());
+    let found = forbidden_symbols(&text);
+    ensure!(found.is_empty(), "the image contains\n{}", found.join("\n"));
+    Ok(())
+}
+
+fn forbidden_symbols(map: &str) -> Vec<&str> {
+    map.lines()
+        .filter(|line| FORBIDDEN_SYMBOLS.iter().any(|symbol| line.contains(symbol)))
+        .map(str::trim)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_is_judged_by_module_name_and_build() {
+        let documented = parse_exports("# c\n[ntoskrnl.exe]\nDbgPrint\nExLater 22000\n[hal.dll]\nKeStall\n").unwrap();
+        let judge = |module: &str, name: &str| {
+            check_imports(
+                &Imports::from([(module.to_owned(), vec![name.to_owned()])]),
+                &documented,
+            )
+            .is_ok()
+        };
+        assert!(judge("ntoskrnl.exe", "DbgPrint"));
+        assert!(!judge("ntoskrnl.exe", "KeStall"), "another module's");
+        assert!(!judge("ntoskrnl.exe", "ExLater"), "later than the oldest Windows");
+        assert!(!judge("ntoskrnl.exe", "KiUndocumented"));
+    }
+
+    #[test]
+    fn panicking_symbols_are_found_in_both_manglings() {
+        let map = " 0001:00000000 _ZN4core9panicking18panic_bounds_check17h0123456789abcdefE 1 a.o
+ 0001:00000010 _RNvNtCs1234_4core9panicking5panic 2 a.o
+ 0001:00000020 DriverEntry 3 a.o";
+        assert_eq!(forbidden_symbols(map).len(), 2);
+    }
+}

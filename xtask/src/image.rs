@@ -1,0 +1,124 @@
+//! What a driver's image file says about itself.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result};
+use object::{
+    LittleEndian as LE,
+    pe::{
+        IMAGE_DIRECTORY_ENTRY_BASERELOC, IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE,
+        ImageNtHeaders64,
+    },
+    read::pe::{ImageThunkData as _, ImportTable, PeFile64},
+};
+
+/// Names imported from a module, by the module's name in lower case.
+pub(crate) type Imports = BTreeMap<String, Vec<String>>;
+
+/// The facts that the checks are about.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) subsystem: u16,
+    pub(crate) dll_characteristics: u16,
+    pub(crate) imports: Imports,
+    /// Addresses that the loader puts right; `None` if the image cannot be moved.
+    pub(crate) relocations: Option<usize>,
+    /// Sections that are both writable and executable.
+    pub(crate) writable_code: Vec<String>,
+    /// The checksum that the header states, and the one that the file has.
+    pub(crate) checksums: (u32, u32),
+}
+
+impl Image {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        Self::parse(&bytes).with_context(|| path.display().to_string())
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let file = PeFile64::parse(bytes)?;
+        let optional = &file.nt_headers().optional_header;
+        let sections = file.section_table();
+        let both = IMAGE_SCN_MEM_WRITE.0 | IMAGE_SCN_MEM_EXECUTE.0;
+        let writable_code = sections
+            .iter()
+            .filter(|section| section.characteristics.get(LE).0 & both == both)
+            .map(|section| String::from_utf8_lossy(section.raw_name()).into_owned());
+        Ok(Self {
+            subsystem: optional.subsystem.get(LE).0,
+            dll_characteristics: optional.dll_characteristics.get(LE).0,
+            imports: imports(&file)?,
+            relocations: relocations(&file)?,
+            writable_code: writable_code.collect(),
+            checksums: (optional.check_sum.get(LE), checksum(bytes)?),
+        })
+    }
+}
+
+fn imports(file: &PeFile64<'_>) -> Result<Imports> {
+    let mut imports = Imports::new();
+    let Some(table) = file.import_table()? else {
+        return Ok(imports);
+    };
+    let mut descriptors = table.descriptors()?;
+    while let Some(descriptor) = descriptors.next()? {
+        let module = String::from_utf8(table.name(descriptor.name.get(LE))?.to_vec())?.to_lowercase();
+        let names = thunk_names(&table, descriptor.original_first_thunk.get(LE))?;
+        imports.entry(module).or_default().extend(names);
+    }
+    Ok(imports)
+}
+
+fn thunk_names(table: &ImportTable<'_>, address: u32) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut thunks = table.thunks(address)?;
+    while let Some(thunk) = thunks.next::<ImageNtHeaders64>()? {
+        names.push(if thunk.is_ordinal() {
+            format!("#{}", thunk.ordinal())
+        } else {
+            String::from_utf8(table.hint_name(thunk.address())?.1.to_vec())?
+        });
+    }
+    Ok(names)
+}
+
+fn relocations(file: &PeFile64<'_>) -> Result<Option<usize>> {
+    let characteristics = file.nt_headers().file_header.characteristics.get(LE).0;
+    if characteristics & IMAGE_FILE_RELOCS_STRIPPED.0 != 0
+        || file.data_directory(IMAGE_DIRECTORY_ENTRY_BASERELOC).is_none()
+    {
+        return Ok(None);
+    }
+    let Some(mut blocks) = file
+        .data_directories()
+        .relocation_blocks(file.data(), &file.section_table())?
+    else {
+        return Ok(Some(0));
+    };
+    let mut count = 0;
+    while let Some(block) = blocks.next()? {
+        count += block.count();
+    }
+    Ok(Some(count))
+}
+
+/// The offset in the file of the header's checksum.
+pub(crate) fn checksum_offset(bytes: &[u8]) -> Result<usize> {
+    // Signature and file header come before the optional header, in which it lies at 64.
+    let headers = PeFile64::parse(bytes)?.dos_header().nt_headers_offset() as usize;
+    Ok(headers + 4 + 20 + 64)
+}
+
+/// The image's checksum: the 16-bit one's complement sum of the file without the checksum field, plus the file's length.
+pub(crate) fn checksum(bytes: &[u8]) -> Result<u32> {
+    let field = checksum_offset(bytes)?;
+    let mut sum = 0_u32;
+    for (index, pair) in bytes.chunks(2).enumerate() {
+        if !(field..field + 4).contains(&(index * 2)) {
+            let word = u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
+            sum += u32::from(word);
+            sum = (sum & 0xFFFF) + (sum >> 16);
+        }
+    }
+    Ok(sum + u32::try_from(bytes.len()).context("an image of 4 GiB")?)
+}
