@@ -6,18 +6,26 @@
 mod check;
 mod decode;
 mod diagnostic;
+mod diff;
 mod encode;
+mod explain;
+mod learn;
 mod model;
 mod names;
 mod ranges;
 mod read;
+mod schema;
 mod show;
 
 pub use decode::decode;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diff::{Change, Diff, Line, diff};
 pub use encode::{TooLarge, encode};
+pub use explain::{Explanation, Passed, explain};
+pub use learn::{Observed, learn};
 pub use model::{Action, Members, Policy, Principal, Rule, Scope};
 pub use ranges::Ranges;
+pub use schema::json_schema;
 pub use show::show;
 
 /// A compiled policy.

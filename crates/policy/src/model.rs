@@ -5,7 +5,7 @@ use wskguard_core::policy::{Settings, layout};
 use crate::ranges::Ranges;
 
 /// A policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Name.
     pub name: String,
@@ -19,6 +19,25 @@ pub struct Policy {
     pub initial: Vec<Rule>,
     /// Rules, in order.
     pub rules: Vec<Rule>,
+}
+
+impl Default for Policy {
+    /// What a text says that states nothing.
+    fn default() -> Self {
+        /// `STATUS_IO_TIMEOUT`.
+        const IO_TIMEOUT: u32 = 0xC000_00B5;
+        Self {
+            name: String::new(),
+            description: String::new(),
+            settings: Settings {
+                linger_max: 5,
+                ..Settings::default()
+            },
+            keepalive: vec![IO_TIMEOUT],
+            initial: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
 }
 
 /// A rule. Sets of words are masks, as in the image.

@@ -16,111 +16,166 @@ pub fn show(image: &Image<'_>) -> String {
     text(&decode(image))
 }
 
+/// A key and its value, as the text has them.
+pub(crate) type Lines = Vec<(&'static str, String)>;
+
 /// The text of a policy.
-pub(crate) fn text(policy: &Policy) -> String {
-    let settings = &policy.settings;
-    let mut out = Writer(String::new());
-    out.line("schema", "1");
-    out.line("name", &quote(&policy.name));
-    out.description(&policy.description);
-    out.line("mode", &quote(names::of_value(names::MODES, settings.mode as u8)));
-    out.line(
-        "semantics",
-        &quote(names::of_value(names::SEMANTICS, settings.semantics as u8)),
-    );
-    out.line(
-        "default",
-        &quote(names::of_value(names::DEFAULTS, settings.fallback as u8)),
-    );
-    out.line(
-        "audit",
-        &quote(names::of_value(names::VERBOSITIES, settings.verbosity as u8)),
-    );
-    out.line("linger-max", &settings.linger_max.to_string());
-    let statuses = policy.keepalive.iter().map(|&status| quote(&names::of_status(status)));
-    out.line(
-        "keepalive-failure",
-        &format!("[{}]", statuses.collect::<Vec<_>>().join(", ")),
-    );
+fn text(policy: &Policy) -> String {
+    let mut out = policy_head(policy);
     for initial in &policy.initial {
-        out.0.push_str("\n[[initial]]\n");
-        out.initial(initial);
+        let _ = write!(out, "\n[[initial]]\n{}", written(&initial_lines(initial)));
     }
     for rule in &policy.rules {
-        out.0.push_str("\n[[rule]]\n");
-        out.rule(rule);
+        let _ = write!(out, "\n[[rule]]\n{}", rule_text(rule));
     }
-    out.0
+    out
 }
 
-/// One rule, as the lines under its `[[rule]]`.
+/// What stands above the first rule.
+pub(crate) fn policy_head(policy: &Policy) -> String {
+    written(&setting_lines(policy))
+}
+
+/// The lines of one rule, under its `[[rule]]`.
 pub(crate) fn rule_text(rule: &Rule) -> String {
-    let mut out = Writer(String::new());
-    if rule.requests == 0 {
-        out.initial(rule)
-    } else {
-        out.rule(rule)
+    written(&rule_lines(rule))
+}
+
+/// Writing to a string does not fail, here and above.
+fn written(lines: &Lines) -> String {
+    lines.iter().fold(String::new(), |mut out, (key, value)| {
+        let _ = writeln!(out, "{key} = {value}");
+        out
+    })
+}
+
+pub(crate) fn setting_lines(policy: &Policy) -> Lines {
+    let settings = &policy.settings;
+    let statuses: Vec<_> = policy
+        .keepalive
+        .iter()
+        .map(|&status| quote(&names::of_status(status)))
+        .collect();
+    let mut out = Writer(vec![("schema", "1".to_owned()), ("name", quote(&policy.name))]);
+    out.description(&policy.description);
+    out.word("mode", names::MODES, settings.mode as u8);
+    out.word("semantics", names::SEMANTICS, settings.semantics as u8);
+    out.word("default", names::DEFAULTS, settings.fallback as u8);
+    out.word("audit", names::VERBOSITIES, settings.verbosity as u8);
+    out.line("linger-max", settings.linger_max.to_string());
+    out.line("keepalive-failure", format!("[{}]", statuses.join(", ")));
+    out.0
+}
+
+pub(crate) fn initial_lines(initial: &Rule) -> Lines {
+    let mut out = Writer(Vec::new());
+    out.description(&initial.description);
+    out.mask(
+        "category",
+        names::CATEGORIES,
+        initial.categories,
+        layout::ALL_CATEGORIES,
+    );
+    out.conditions(initial);
+    out.scope(initial.scope);
+    out.operands(&initial.action);
+    out.0
+}
+
+pub(crate) fn rule_lines(rule: &Rule) -> Lines {
+    let mut out = Writer(vec![("name", quote(&rule.name))]);
+    out.description(&rule.description);
+    out.mask("request", names::REQUESTS, rule.requests, 0);
+    out.scope(rule.scope);
+    out.mask("category", names::CATEGORIES, rule.categories, layout::ALL_CATEGORIES);
+    out.conditions(rule);
+    out.mask("address", names::ADDRESSES, rule.addresses, layout::ALL_ADDRESSES);
+    out.mask("sharing", names::SHARING, rule.sharing, layout::ALL_SHARING);
+    out.line("action", quote(action_word(rule)));
+    out.operands(&rule.action);
+    if rule.audit && rule.action != Action::Allow {
+        out.line("audit", "true".to_owned());
     }
     out.0
 }
 
-struct Writer(String);
+/// What a rule does, in one line.
+pub(crate) fn action_text(rule: &Rule) -> String {
+    let word = action_word(rule);
+    let operands = match &rule.action {
+        Action::Deny(status) => format!(" with {}", names::of_status(*status)),
+        Action::Clamp(min, max) => format!(" to {}", notation((u64::from(*min), u64::from(*max)))),
+        Action::Force(value) => format!(" {value}"),
+        Action::Rewrite(map) => {
+            let entries: Vec<_> = map
+                .iter()
+                .map(|(from, to)| format!("{} to {to}", notation(*from)))
+                .collect();
+            format!(" {}", entries.join(", "))
+        }
+        Action::Allow | Action::Succeed | Action::Exclusive => String::new(),
+    };
+    word.to_owned() + &operands
+}
+
+/// The options of a scope, for people.
+pub(crate) fn scope_text(scope: Scope) -> String {
+    let mut out = Writer(Vec::new());
+    out.scope(scope);
+    let values: Vec<_> = out.0.iter().map(|(_, value)| value.replace('"', "")).collect();
+    if values.is_empty() {
+        "any".to_owned()
+    } else {
+        values.join(" ")
+    }
+}
+
+fn action_word(rule: &Rule) -> &'static str {
+    match &rule.action {
+        Action::Allow if rule.audit => "audit",
+        Action::Allow => "allow",
+        Action::Deny(_) => "deny",
+        Action::Succeed => "succeed",
+        Action::Clamp(..) => "clamp",
+        Action::Force(_) => "force",
+        Action::Rewrite(_) => "rewrite",
+        Action::Exclusive => "exclusive",
+    }
+}
+
+struct Writer(Lines);
 
 impl Writer {
-    fn line(&mut self, key: &str, value: &str) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "{key} = {value}");
+    fn line(&mut self, key: &'static str, value: String) {
+        self.0.push((key, value));
+    }
+
+    fn word(&mut self, key: &'static str, words: &Words, value: u8) {
+        self.line(key, quote(names::of_value(words, value)));
     }
 
     fn description(&mut self, description: &str) {
         if !description.is_empty() {
-            self.line("description", &quote(description));
+            self.line("description", quote(description));
         }
-    }
-
-    fn initial(&mut self, initial: &Rule) {
-        self.description(&initial.description);
-        self.mask(
-            "category",
-            names::CATEGORIES,
-            initial.categories,
-            layout::ALL_CATEGORIES,
-        );
-        self.conditions(initial);
-        self.scope(initial.scope);
-        if let Action::Force(value) = initial.action {
-            self.line("value", &value.to_string());
-        }
-    }
-
-    fn rule(&mut self, rule: &Rule) {
-        self.line("name", &quote(&rule.name));
-        self.description(&rule.description);
-        self.mask("request", names::REQUESTS, rule.requests, 0);
-        self.scope(rule.scope);
-        self.mask("category", names::CATEGORIES, rule.categories, layout::ALL_CATEGORIES);
-        self.conditions(rule);
-        self.mask("address", names::ADDRESSES, rule.addresses, layout::ALL_ADDRESSES);
-        self.mask("sharing", names::SHARING, rule.sharing, layout::ALL_SHARING);
-        self.action(rule);
     }
 
     fn scope(&mut self, scope: Scope) {
         match scope {
             Scope::Any => {}
-            Scope::Level(level) => self.line("level", &level_text(level)),
-            Scope::Ioctl(code) => self.line("code", &ioctl_text(code)),
+            Scope::Level(level) => self.line("level", level_text(level)),
+            Scope::Ioctl(code) => self.line("code", ioctl_text(code)),
             Scope::Option { level, code } => match catalogue::option(level, code) {
-                Some(row) => self.line("option", &quote(row.name)),
+                Some(row) => self.line("option", quote(row.name)),
                 None => {
-                    self.line("level", &level_text(level));
-                    self.line("option", &format!("{code:#x}"));
+                    self.line("level", level_text(level));
+                    self.line("option", format!("{code:#x}"));
                 }
             },
         }
     }
 
-    fn mask(&mut self, key: &str, words: &Words, mask: u8, all: u8) {
+    fn mask(&mut self, key: &'static str, words: &Words, mask: u8, all: u8) {
         if mask != all {
             self.list(
                 key,
@@ -145,50 +200,33 @@ impl Writer {
         }
     }
 
-    fn list(&mut self, key: &str, items: &[String]) {
+    fn list(&mut self, key: &'static str, items: &[String]) {
         match items {
-            [one] => self.line(key, one),
-            _ => self.line(key, &format!("[{}]", items.join(", "))),
+            [one] => self.line(key, one.clone()),
+            _ => self.line(key, format!("[{}]", items.join(", "))),
         }
     }
 
-    fn action(&mut self, rule: &Rule) {
-        let mut audit = rule.audit;
-        let word = match &rule.action {
-            Action::Allow if audit => {
-                audit = false;
-                "audit"
-            }
-            Action::Allow => "allow",
-            Action::Deny(_) => "deny",
-            Action::Succeed => "succeed",
-            Action::Clamp(..) => "clamp",
-            Action::Force(_) => "force",
-            Action::Rewrite(_) => "rewrite",
-            Action::Exclusive => "exclusive",
-        };
-        self.line("action", &quote(word));
-        match &rule.action {
-            Action::Deny(status) => self.line("status", &quote(&names::of_status(*status))),
+    fn operands(&mut self, action: &Action) {
+        match action {
+            Action::Deny(status) => self.line("status", quote(&names::of_status(*status))),
             Action::Clamp(min, max) => {
                 if *min != 0 || *max == u32::MAX {
-                    self.line("min", &min.to_string());
+                    self.line("min", min.to_string());
                 }
                 if *max != u32::MAX {
-                    self.line("max", &max.to_string());
+                    self.line("max", max.to_string());
                 }
             }
-            Action::Force(value) => self.line("value", &value.to_string()),
+            Action::Force(value) => self.line("value", value.to_string()),
             Action::Rewrite(map) => {
-                let entries = map
+                let entries: Vec<_> = map
                     .iter()
-                    .map(|(from, to)| format!("{} = {to}", quote(&notation(*from))));
-                self.line("map", &format!("{{ {} }}", entries.collect::<Vec<_>>().join(", ")));
+                    .map(|(from, to)| format!("{} = {to}", quote(&notation(*from))))
+                    .collect();
+                self.line("map", format!("{{ {} }}", entries.join(", ")));
             }
             Action::Allow | Action::Succeed | Action::Exclusive => {}
-        }
-        if audit {
-            self.line("audit", "true");
         }
     }
 }

@@ -13,6 +13,8 @@ use wskguard_core::policy::{Fallback, PolicyMode, Settings, Verbosity, layout};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{Policy, Rule};
 use crate::names;
+#[cfg(test)]
+pub(crate) use rule::{INITIAL_KEYS, RULE_KEYS};
 use table::{Reader, Table};
 
 /// Where the parts of a policy stand in its text.
@@ -44,11 +46,6 @@ pub(crate) const KEYS: &[&str] = &[
     "initial",
     "rule",
 ];
-
-/// `STATUS_IO_TIMEOUT`.
-const IO_TIMEOUT: u32 = 0xC000_00B5;
-/// Longest graceful close where the policy does not say, seconds.
-const LINGER_MAX: u32 = 5;
 
 /// The policy that `text` states, as far as it could be read; what is wrong with it goes to `diagnostics`.
 pub(crate) fn policy(text: &str, diagnostics: &mut Diagnostics) -> Option<(Policy, Spans)> {
@@ -120,35 +117,40 @@ impl Reader<'_> {
     }
 
     fn settings(&mut self, table: &Table<'_>) -> Settings {
+        let default = Policy::default().settings;
         Settings {
             mode: match self.word(table, "mode", names::MODES) {
+                Some(0) => PolicyMode::Enforce,
                 Some(1) => PolicyMode::Audit,
-                _ => PolicyMode::Enforce,
+                _ => default.mode,
             },
             semantics: match self.word(table, "semantics", names::SEMANTICS) {
                 Some(0) => Mode::Off,
+                Some(1) => Mode::Audit,
                 Some(2) => Mode::Compat,
                 Some(3) => Mode::Strict,
-                _ => Mode::Audit,
+                _ => default.semantics,
             },
             fallback: match self.word(table, "default", names::DEFAULTS) {
+                Some(0) => Fallback::Allow,
                 Some(1) => Fallback::Deny,
-                _ => Fallback::Allow,
+                _ => default.fallback,
             },
             verbosity: match self.word(table, "audit", names::VERBOSITIES) {
                 Some(0) => Verbosity::Marked,
+                Some(1) => Verbosity::Changes,
                 Some(2) => Verbosity::All,
-                _ => Verbosity::Changes,
+                _ => default.verbosity,
             },
             linger_max: self
                 .value(table, "linger-max")
-                .map_or(LINGER_MAX, |(seconds, _)| seconds),
+                .map_or(default.linger_max, |(seconds, _)| seconds),
         }
     }
 
     fn keepalive(&mut self, table: &Table<'_>) -> Vec<u32> {
         let Some((_, value)) = table.get("keepalive-failure") else {
-            return vec![IO_TIMEOUT];
+            return Policy::default().keepalive;
         };
         let mut statuses: Vec<_> = table::members(value)
             .iter()

@@ -92,7 +92,7 @@ impl Reader<'_> {
         let label = if few {
             format!("expected {}", names::one_of(words))
         } else {
-            "unknown name".to_owned()
+            format!("not the name of an {what}")
         };
         self.push(
             Diagnostic::error(value.span(), format!("unknown {what} `{word}`"))
