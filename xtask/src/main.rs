@@ -4,6 +4,7 @@ mod build;
 mod build_id;
 mod checks;
 mod command;
+mod demo;
 mod hashing;
 mod image;
 mod inf;
@@ -37,6 +38,8 @@ enum Command {
     Build(build::Options),
     /// Check, build and test everything; the last line sums up
     Test(test::TestCommand),
+    /// Show wskguard at work on the test kernel
+    Demo,
     /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
     #[command(hide = true)]
     Cargo(build::CargoCommand),
@@ -65,6 +68,7 @@ fn run(command: Command) -> Result<()> {
             build::run(&layout, &options)
         }
         Command::Test(command) => test::run(&layout, &command),
+        Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),
     }
