@@ -1,20 +1,41 @@
-//! wskguard.sys.
+//! wskguard.sys: carries Winsock Kernel requests from clients to the system's provider, and asks `wskguard-core` about each that
+//! sets, gets or binds.
+//!
+//! The driver is a provider above ([`upper`], at wskguard's own NPI) and one client for each of its clients below ([`nmr`]). Every
+//! socket that a client holds is an [`endpoint::Endpoint`]; a request whose result matters goes down in an IRP of the driver's own
+//! ([`request`]), every other one with the client's IRP untouched.
 #![no_std]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+// The driver exports nothing but its entry point: `pub` is for other modules.
+#![allow(unreachable_pub, missing_docs)]
 
 extern crate wdk_panic;
 
+mod audit;
+mod callback;
+mod client;
+mod control;
+mod device;
+mod endpoint;
+mod entry;
+mod guard;
+mod ioctl;
+mod nmr;
+mod policy;
+mod request;
+mod sockaddr;
+mod upper;
+
 use wdk_alloc::WdkAllocator;
-use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS};
 
+/// windows-drivers-rs registers it for every driver; kernel objects here live in [`wdk_rtl::nonpaged`] instead, which can fail.
 #[global_allocator]
-static GLOBAL: WdkAllocator = WdkAllocator;
-
-extern "C" fn driver_unload(_driver: *mut DRIVER_OBJECT) {}
-
-/// Entry point.
-// SAFETY: the name is the one the I/O manager looks for, and no other symbol has it.
-#[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
-    driver.DriverUnload = Some(driver_unload);
-    STATUS_SUCCESS
-}
+static ALLOCATOR: WdkAllocator = WdkAllocator;

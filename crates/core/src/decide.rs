@@ -1,1 +1,352 @@
-//! (under construction)
+//! The decision on one request: policy first, then the option's contract, on the value that policy leaves. Pure; any IRQL.
+
+use crate::catalogue::{self, Class, Kind, Opt, Row};
+use crate::policy::{Action, BindInput, ClientKey, Image, InitialOption, MatchInput, PolicyMode, ProcessKey, RuleRef};
+use crate::semantics::{self, Answer, Change, EndpointFacts, Flag, Inline, Number, OptionState, Plan, Request};
+use crate::status::{Reason, Refusal, to_wsa};
+use crate::{Mode, NtStatus, Phase, RequestKind};
+
+/// Who asks, of what.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The endpoint, as it was made.
+    pub facts: &'a EndpointFacts,
+    /// Its options.
+    pub state: &'a OptionState,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The client that holds it.
+    pub client: ClientKey<'a>,
+    /// The process it was made for.
+    pub process: Option<ProcessKey<'a>>,
+}
+
+/// What was done with a request: [`crate::audit::AuditRecord::action`]. Numbers and names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Done {
+    /// Given to the provider as it came.
+    Forwarded = 0,
+    /// Refused by a rule.
+    Denied = 1,
+    /// Refused by the option's contract.
+    Refused = 2,
+    /// Answered with success, without the provider, by a rule.
+    Succeeded = 3,
+    /// Answered from the record.
+    Answered = 4,
+    /// Brought into a rule's range.
+    Clamped = 5,
+    /// Given a rule's value.
+    Forced = 6,
+    /// Replaced by a rule's map.
+    Rewritten = 7,
+    /// A bind made exclusive first.
+    MadeExclusive = 8,
+    /// Set by the driver at creation.
+    Initial = 9,
+}
+
+impl Done {
+    /// Every action with its stable name.
+    pub const ALL: [(Self, &'static str); 10] = [
+        (Self::Forwarded, "forwarded"),
+        (Self::Denied, "denied"),
+        (Self::Refused, "refused"),
+        (Self::Succeeded, "succeeded"),
+        (Self::Answered, "answered"),
+        (Self::Clamped, "clamped"),
+        (Self::Forced, "forced"),
+        (Self::Rewritten, "rewritten"),
+        (Self::MadeExclusive, "made exclusive"),
+        (Self::Initial, "initial"),
+    ];
+}
+
+/// What to do with a control request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Complete it with the refusal's status.
+    Refuse(Refusal),
+    /// Complete it with success; nothing reaches the provider, nothing changes.
+    Succeed,
+    /// Complete it with this answer.
+    Answer(Answer),
+    /// Give it to the provider.
+    Forward {
+        /// See [`semantics::Forward::commit`].
+        commit: Change,
+        /// The provider's input instead of the client's.
+        input: Option<Inline>,
+        /// The completion must be seen.
+        observe: bool,
+        /// Of a get: to be applied to the provider's number ([`Action::apply`]).
+        on_get: Option<Action<'a>>,
+    },
+}
+
+/// A decision and its account.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict<'a> {
+    /// What to do.
+    pub outcome: Outcome<'a>,
+    /// What that is called.
+    pub done: Done,
+    /// The rule that decided; `None` without a policy.
+    pub rule: Option<RuleRef>,
+    /// Why it is, or in audit mode would be, refused.
+    pub refusal: Option<Refusal>,
+    /// False when `refusal` or the rule was not carried out: audit mode.
+    pub enforced: bool,
+    /// Mode in force.
+    pub mode: Mode,
+    /// Value on record.
+    pub old: Option<u64>,
+    /// Value the client asked for.
+    pub asked: Option<u64>,
+    /// Value the provider is given.
+    pub new: Option<u64>,
+    /// Whether it is to be audited.
+    pub record: bool,
+}
+
+/// The mode in force for an endpoint: the policy's, tightened by the endpoint's own configuration. Without a policy, `audit`;
+/// under a policy that only audits, never more than `audit`.
+#[must_use]
+pub fn mode(image: Option<&Image<'_>>, state: &OptionState) -> Mode {
+    let Some(image) = image else { return semantics::effective_mode(Mode::Audit, state).min(Mode::Audit) };
+    let settings = image.settings();
+    let mode = semantics::effective_mode(settings.semantics, state);
+    if settings.mode == PolicyMode::Audit { mode.min(Mode::Audit) } else { mode }
+}
+
+/// Decides a set, get or IOCTL.
+#[must_use]
+pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &Request<'_>) -> Verdict<'a> {
+    let row = row_of(request);
+    let old = row.and_then(|row| recorded(row, subject.state));
+    let asked = row.filter(|_| request.kind == RequestKind::Set).and_then(|row| asked(row, request));
+    let mode = mode(image, subject.state);
+    let decision = image.map(|image| {
+        image.evaluate(&MatchInput {
+            old_value: old,
+            new_value: asked,
+            ..input(subject, request.kind, request.level, request.code)
+        })
+    });
+    let rule = decision.map(|decision| decision.rule);
+    let action = decision.map_or(Action::Allow, |decision| decision.action);
+    let enforce = decision.is_none_or(|decision| decision.enforce);
+    let mut verdict = Verdict {
+        outcome: Outcome::Succeed,
+        done: Done::Forwarded,
+        rule,
+        refusal: None,
+        enforced: true,
+        mode,
+        old,
+        asked,
+        new: asked,
+        record: false,
+    };
+    let carried = if enforce { action } else { Action::Allow };
+    verdict.enforced = enforce || action == Action::Allow;
+    match carried {
+        Action::Deny(status) => verdict.refuse(denial(status), Done::Denied),
+        Action::Succeed => verdict.done = Done::Succeeded,
+        _ => verdict.follow(subject, request, carried),
+    }
+    if let (false, Action::Deny(status)) = (enforce, action) {
+        verdict.refusal = Some(denial(status));
+    }
+    let changes = verdict.done != Done::Forwarded || action != Action::Allow || verdict.refusal.is_some();
+    verdict.record = subject.state.verbose() || decision.map_or(changes, |decision| decision.records(changes));
+    verdict
+}
+
+impl<'a> Verdict<'a> {
+    fn refuse(&mut self, refusal: Refusal, done: Done) {
+        self.outcome = Outcome::Refuse(refusal);
+        self.refusal = Some(refusal);
+        self.done = done;
+        self.new = None;
+    }
+
+    /// No rule ends the request: the option's contract goes on with the value that `action` leaves.
+    fn follow(&mut self, subject: &Subject<'_>, request: &Request<'_>, action: Action<'a>) {
+        let substitute = match (request.kind, action.is_substitution()) {
+            (RequestKind::Set, true) => action.apply(self.asked).filter(|&new| Some(new) != self.asked),
+            _ => None,
+        };
+        let bytes = substitute.map(number);
+        let plan = match bytes {
+            Some(bytes) => {
+                let replaced = Request {
+                    input: bytes.as_slice(),
+                    input_len: bytes.len,
+                    input_pointer: semantics::Pointer::Valid,
+                    ..*request
+                };
+                semantics::plan(subject.facts, subject.state, subject.phase, self.mode, &replaced)
+            }
+            None => semantics::plan(subject.facts, subject.state, subject.phase, self.mode, request),
+        };
+        if substitute.is_some() {
+            self.done = named(action);
+            self.new = substitute;
+        }
+        match plan {
+            Plan::Refuse(refusal) => self.refuse(refusal, Done::Refused),
+            Plan::Answer(answer) => {
+                self.outcome = Outcome::Answer(answer);
+                self.done = Done::Answered;
+            }
+            Plan::Forward(forward) => {
+                if self.refusal.is_none() && forward.violation.is_some() {
+                    self.refusal = forward.violation;
+                    self.enforced = false;
+                }
+                let on_get = (request.kind == RequestKind::Get && action.is_substitution()).then_some(action);
+                self.outcome = Outcome::Forward {
+                    commit: forward.commit,
+                    input: forward.input.or(bytes),
+                    observe: forward.observe || bytes.is_some() || on_get.is_some(),
+                    on_get,
+                };
+            }
+        }
+    }
+}
+
+/// What to do with a bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindOutcome {
+    /// Give it to the provider.
+    Forward,
+    /// Set `SO_EXCLUSIVEADDRUSE` first, then give it to the provider; refuse when that fails.
+    Exclusive,
+    /// Complete it with the refusal's status.
+    Refuse(Refusal),
+    /// Complete it with success, without the provider.
+    Succeed,
+}
+
+/// The decision on a bind, and its account.
+#[derive(Clone, Copy, Debug)]
+pub struct BindVerdict {
+    /// What to do.
+    pub outcome: BindOutcome,
+    /// What that is called.
+    pub done: Done,
+    /// The rule that decided; `None` without a policy.
+    pub rule: Option<RuleRef>,
+    /// Why it is, or in audit mode would be, refused.
+    pub refusal: Option<Refusal>,
+    /// False when the rule was not carried out.
+    pub enforced: bool,
+    /// Mode in force.
+    pub mode: Mode,
+    /// Whether it is to be audited.
+    pub record: bool,
+}
+
+/// Decides a bind.
+#[must_use]
+pub fn bind(image: Option<&Image<'_>>, subject: &Subject<'_>, bind: BindInput) -> BindVerdict {
+    let decision =
+        image.map(|image| image.evaluate(&MatchInput { bind, ..input(subject, RequestKind::Bind, 0, 0) }));
+    let action = decision.map_or(Action::Allow, |decision| decision.action);
+    let enforce = decision.is_none_or(|decision| decision.enforce);
+    let (outcome, done) = match action {
+        Action::Deny(status) if enforce => (BindOutcome::Refuse(denial(status)), Done::Denied),
+        Action::Succeed if enforce => (BindOutcome::Succeed, Done::Succeeded),
+        Action::Exclusive if enforce && !bind.sharing.exclusive => (BindOutcome::Exclusive, Done::MadeExclusive),
+        _ => (BindOutcome::Forward, Done::Forwarded),
+    };
+    let changes = action != Action::Allow;
+    BindVerdict {
+        outcome,
+        done,
+        rule: decision.map(|decision| decision.rule),
+        refusal: if let Action::Deny(status) = action { Some(denial(status)) } else { None },
+        enforced: enforce || !changes,
+        mode: mode(image, subject.state),
+        record: subject.state.verbose() || decision.map_or(changes, |decision| decision.records(changes)),
+    }
+}
+
+/// Calls `each` for every option that the policy gives a new endpoint; for none under a policy that only audits.
+pub fn initial(image: &Image<'_>, subject: &Subject<'_>, mut each: impl FnMut(InitialOption)) {
+    if image.settings().mode == PolicyMode::Enforce {
+        let input = input(subject, RequestKind::Set, crate::SOL_SOCKET, 0);
+        image.initial_options(&input).for_each(&mut each);
+    }
+}
+
+/// A policy's refusal with the status that its rule names.
+fn denial(status: NtStatus) -> Refusal {
+    Refusal { status, wsa: to_wsa(status), reason: Reason::Policy }
+}
+
+fn named(action: Action<'_>) -> Done {
+    match action {
+        Action::Clamp { .. } => Done::Clamped,
+        Action::Force(_) => Done::Forced,
+        Action::Rewrite(_) => Done::Rewritten,
+        _ => Done::Forwarded,
+    }
+}
+
+fn input<'a>(subject: &Subject<'a>, request: RequestKind, level: u32, code: u32) -> MatchInput<'a> {
+    MatchInput {
+        family: subject.facts.family,
+        protocol: subject.facts.protocol,
+        client: subject.client,
+        process: subject.process,
+        ..MatchInput::new(request, level, code, subject.facts.category)
+    }
+}
+
+fn row_of(request: &Request<'_>) -> Option<&'static Row> {
+    match request.kind {
+        RequestKind::Set | RequestKind::Get => catalogue::option(request.level, request.code),
+        RequestKind::Ioctl => catalogue::ioctl(request.code),
+        RequestKind::Bind => None,
+    }
+}
+
+/// The number that a set asks for: a boolean as 0 or 1, everything else of four bytes as it stands.
+fn asked(row: &Row, request: &Request<'_>) -> Option<u64> {
+    let four = || {
+        let (bytes, _) = request.input.split_first_chunk::<4>()?;
+        Some(u64::from(u32::from_le_bytes(*bytes)))
+    };
+    match (row.class, row.kind) {
+        (Class::B, _) => request.input.first().map(|&byte| u64::from(byte != 0)),
+        (Class::A, _) if request.input.is_empty() => None,
+        (Class::A, _) => Some(u64::from(request.input.iter().take(4).any(|&byte| byte != 0))),
+        (_, Kind::Bool) => four().map(|value| u64::from(value != 0)),
+        (_, Kind::Int | Kind::Linger) => four(),
+        _ => None,
+    }
+}
+
+/// The number on record.
+fn recorded(row: &Row, state: &OptionState) -> Option<u64> {
+    let (onoff, seconds) = state.linger();
+    match row.id {
+        Opt::Linger => Some(u64::from(onoff) | u64::from(seconds) << 16),
+        Opt::DontLinger => Some(u64::from(onoff == 0)),
+        id => match (Flag::of(id), Number::of(id)) {
+            (Some(flag), _) => Some(u64::from(state.flag(flag))),
+            (None, Some(number)) => state.number(number).map(u64::from),
+            (None, None) => None,
+        },
+    }
+}
+
+/// A rule's value as the provider takes it: a ULONG.
+fn number(value: u64) -> Inline {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    Inline { bytes: [a, b, c, d, 0, 0, 0, 0], len: 4 }
+}

@@ -1,0 +1,108 @@
+//! Audit records of this driver's decisions: built here, kept in the core's rings. IRQL <= `DISPATCH_LEVEL`.
+
+use wdk_sys::ntddk::{KeGetCurrentIrql, KeLowerIrql, KfRaiseIrql};
+use wskguard_core::{
+    NtStatus, RequestKind,
+    audit::{self, AuditRecord, Kind, Limit, NO_RULE, Suppressed},
+    decide::{BindVerdict, Verdict},
+    policy::RuleRef,
+    semantics::Request,
+    status::{Refusal, to_wsa},
+};
+
+use crate::endpoint::Endpoint;
+use crate::guard::{guard, processor, system_time};
+use crate::sockaddr::Address;
+
+/// What one endpoint may write: bursts of 256 records, one every 100 µs on average.
+const ENDPOINT_LIMIT: Limit = Limit { burst: 256, interval: 1000 };
+
+const DISPATCH_LEVEL: u8 = 2;
+
+/// Whether the caller runs at `DISPATCH_LEVEL`.
+pub fn at_dispatch() -> bool {
+    // SAFETY: no precondition.
+    unsafe { KeGetCurrentIrql() >= DISPATCH_LEVEL }
+}
+
+/// What a control request leaves, but for its final status.
+pub fn control(endpoint: &Endpoint, verdict: &Verdict<'_>, generation: u64, request: &Request<'_>) -> AuditRecord {
+    let mut record = common(endpoint, verdict.rule, generation, verdict.refusal, verdict.enforced);
+    record.request = request.kind as u8;
+    record.level = request.level;
+    record.code = request.code;
+    record.action = verdict.done as u8;
+    record.mode = verdict.mode as u8;
+    record.input_length = u32::try_from(request.input_len).unwrap_or(u32::MAX);
+    for (value, field, flag) in [
+        (verdict.old, &mut record.old_value, audit::FLAG_HAS_OLD),
+        (verdict.asked, &mut record.asked_value, audit::FLAG_HAS_ASKED),
+        (verdict.new, &mut record.new_value, audit::FLAG_HAS_NEW),
+    ] {
+        if let Some(value) = value {
+            *field = value;
+            record.flags |= flag;
+        }
+    }
+    record
+}
+
+/// What a bind leaves, but for its final status.
+pub fn bind(endpoint: &Endpoint, verdict: &BindVerdict, generation: u64, address: &Address) -> AuditRecord {
+    let mut record = common(endpoint, verdict.rule, generation, verdict.refusal, verdict.enforced);
+    record.request = RequestKind::Bind as u8;
+    record.action = verdict.done as u8;
+    record.mode = verdict.mode as u8;
+    record.port = address.port();
+    record.address = address.bytes();
+    record
+}
+
+fn common(
+    endpoint: &Endpoint,
+    rule: Option<RuleRef>,
+    generation: u64,
+    refusal: Option<Refusal>,
+    enforced: bool,
+) -> AuditRecord {
+    let mut record = AuditRecord::new(Kind::Decision, system_time());
+    record.endpoint = endpoint.id().0;
+    record.client = endpoint.client().id().into();
+    record.process = endpoint.process();
+    record.family = endpoint.facts.family.0;
+    record.category = endpoint.facts.category as u8;
+    record.phase = endpoint.phase() as u8;
+    record.rule = rule.map_or(NO_RULE, |rule| rule.0);
+    record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
+    if let Some(refusal) = refusal {
+        record.reason = refusal.reason as u8;
+        record.wsa = refusal.wsa.0;
+    }
+    if !enforced {
+        record.flags |= audit::FLAG_NOT_ENFORCED;
+    }
+    if at_dispatch() {
+        record.flags |= audit::FLAG_AT_DISPATCH;
+    }
+    record
+}
+
+/// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
+pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
+    let guard = guard();
+    if !endpoint.budget.take(record.time, ENDPOINT_LIMIT) {
+        guard.rings.suppress(processor(), Suppressed::EndpointBudget);
+        return;
+    }
+    record.status = status.cast_unsigned();
+    if record.wsa == 0 {
+        record.wsa = to_wsa(NtStatus(record.status)).0;
+    }
+    // A writer that is preempted in the middle would hold readers up.
+    // SAFETY: raising to DISPATCH_LEVEL from at most that.
+    let irql = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
+    guard.rings.write(processor(), &record);
+    // SAFETY: the level that was raised from.
+    unsafe { KeLowerIrql(irql) };
+    crate::ioctl::audit_written();
+}

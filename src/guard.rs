@@ -1,0 +1,229 @@
+//! What there is once per loaded driver: the device, the endpoint table, counters, audit rings, policy, clients.
+//!
+//! Made at the end of DriverEntry's staged init, before the first client can attach, and taken down in DriverUnload, after the last
+//! has gone. IRQL <= `DISPATCH_LEVEL` unless a function says otherwise.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use wdk_rtl::{
+    lock::SpinLock,
+    nonpaged::{self, NonpagedBox},
+};
+use wdk_sys::{
+    DEVICE_OBJECT, DRIVER_OBJECT, NTSTATUS, STATUS_INFO_LENGTH_MISMATCH, STATUS_INSUFFICIENT_RESOURCES,
+    ntddk::{KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise, KeQuerySystemTimePrecise},
+};
+use wskguard_core::{
+    audit::Rings,
+    counters::{Counter, Counters},
+    memory::Memory,
+    policy::ImageName,
+    table::Table,
+};
+
+use crate::client::Clients;
+use crate::endpoint::Endpoint;
+use crate::policy::PolicyInForce;
+
+/// Pool tags, as they read in a dump.
+pub const TAG_CLIENT: u32 = u32::from_le_bytes(*b"WsGc");
+pub const TAG_ENDPOINT: u32 = u32::from_le_bytes(*b"WsGe");
+pub const TAG_REQUEST: u32 = u32::from_le_bytes(*b"WsGr");
+pub const TAG_CORE: u32 = u32::from_le_bytes(*b"WsGt");
+pub const TAG_POLICY: u32 = u32::from_le_bytes(*b"WsGp");
+pub const TAG_STATE: u32 = u32::from_le_bytes(*b"WsGs");
+
+/// Most endpoints that the table lists; further ones work and are counted.
+pub const MAX_LISTED: u32 = 4 << 20;
+/// Audit records that each processor keeps.
+const RECORDS_PER_PROCESSOR: usize = 4096;
+
+/// Nonpaged pool, for the core's containers.
+#[derive(Clone, Copy)]
+pub struct Pool;
+
+// SAFETY: ExAllocatePool2 zeroes. It aligns to 16, to a cache line on request, and blocks of a page or more to a page.
+unsafe impl Memory for Pool {
+    fn allocate(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        const PAGE: usize = 4096;
+        let bytes = if align > 64 { bytes.max(PAGE) } else { bytes };
+        nonpaged::allocate(bytes, TAG_CORE, align > 16)
+    }
+
+    unsafe fn free(&self, block: NonNull<u8>, _bytes: usize, _align: usize) {
+        // SAFETY: the caller's block came from `allocate`.
+        unsafe { nonpaged::free(block, TAG_CORE) };
+    }
+}
+
+/// See the module.
+pub struct Guard {
+    pub table: Table<Endpoint, Pool>,
+    pub counters: Counters<Pool>,
+    pub rings: Rings<Pool>,
+    pub policy: PolicyInForce,
+    pub clients: SpinLock<Clients>,
+    /// Live endpoints, listed or not.
+    pub live: AtomicU32,
+    pub device: *mut DEVICE_OBJECT,
+    driver: *mut DRIVER_OBJECT,
+    pub processors: usize,
+    pub started: u64,
+    pub windows: [u32; 3],
+}
+
+// SAFETY: the device and driver objects may be used on any thread, and live as long as the driver is loaded.
+unsafe impl Send for Guard {}
+// SAFETY: as above; the rest synchronises itself.
+unsafe impl Sync for Guard {}
+
+static GUARD: AtomicPtr<Guard> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The one guard.
+///
+/// Called only where there is one: in what NMR, the I/O manager or WSK calls between [`Guard::create`] and [`Guard::destroy`].
+pub fn guard() -> &'static Guard {
+    // SAFETY: set before the first callback is registered, and freed after the last has been taken back.
+    unsafe { &*GUARD.load(Ordering::Relaxed) }
+}
+
+impl Guard {
+    /// Allocates everything. `PASSIVE_LEVEL`.
+    pub fn create(driver: *mut DRIVER_OBJECT, device: *mut DEVICE_OBJECT, windows: [u32; 3]) -> Result<(), NTSTATUS> {
+        Self::build(driver, device, windows)
+            .and_then(|guard| NonpagedBox::<_, TAG_STATE>::try_new(guard).ok())
+            .map(|guard| GUARD.store(guard.into_raw().as_ptr(), Ordering::Release))
+            .ok_or(STATUS_INSUFFICIENT_RESOURCES)
+    }
+
+    fn build(driver: *mut DRIVER_OBJECT, device: *mut DEVICE_OBJECT, windows: [u32; 3]) -> Option<Self> {
+        const ALL_PROCESSOR_GROUPS: u16 = 0xFFFF;
+        // SAFETY: no precondition.
+        let processors = unsafe { KeQueryActiveProcessorCountEx(ALL_PROCESSOR_GROUPS) };
+        let processors = usize::try_from(processors).ok()?.max(1);
+        Some(Self {
+            table: Table::new(Pool, processors, MAX_LISTED)?,
+            counters: Counters::new(Pool, processors)?,
+            rings: Rings::new(Pool, processors, RECORDS_PER_PROCESSOR)?,
+            policy: PolicyInForce::new(processors)?,
+            clients: SpinLock::new(Clients::new()),
+            live: AtomicU32::new(0),
+            device,
+            driver,
+            processors,
+            started: system_time(),
+            windows,
+        })
+    }
+
+    /// Frees everything. `PASSIVE_LEVEL`, after the upper edge was deregistered.
+    pub fn destroy() {
+        let guard = GUARD.swap(core::ptr::null_mut(), Ordering::AcqRel);
+        if let Some(guard) = NonNull::new(guard) {
+            // SAFETY: made by `create`; nobody can call us any more.
+            drop(unsafe { NonpagedBox::<Self, TAG_STATE>::from_raw(guard) });
+        }
+    }
+
+    /// Counts one on this processor.
+    pub fn count(&self, counter: Counter) {
+        self.counters.count(processor(), counter);
+    }
+
+    /// Lets a stop succeed, or makes it fail at once with the device still usable. Under the lock of `clients`.
+    pub fn allow_unload(&self, allowed: bool) {
+        let unload = if allowed { Some(crate::entry::unload as unsafe extern "C" fn(*mut DRIVER_OBJECT)) } else { None };
+        // SAFETY: the driver object is ours and lives as long as the driver; the I/O manager reads this field when asked to stop.
+        unsafe { (&raw mut (*self.driver).DriverUnload).write_volatile(unload) };
+    }
+}
+
+/// Index of the processor this runs on; below `DISPATCH_LEVEL` it may be another one by the time it is used.
+pub fn processor() -> usize {
+    // SAFETY: NULL is allowed.
+    let number = unsafe { KeGetCurrentProcessorNumberEx(core::ptr::null_mut()) };
+    usize::try_from(number).unwrap_or(0)
+}
+
+/// Now, 100 ns since 1601 (UTC).
+pub fn system_time() -> u64 {
+    let mut now = wdk_sys::LARGE_INTEGER::default();
+    // SAFETY: the out parameter is ours.
+    unsafe { KeQuerySystemTimePrecise(&raw mut now) };
+    // SAFETY: every bit pattern is a number.
+    unsafe { now.QuadPart }.cast_unsigned()
+}
+
+/// Seconds of a clock that only grows.
+pub fn seconds() -> u32 {
+    const PER_SECOND: u64 = 10_000_000;
+    let mut counter = 0;
+    // SAFETY: the out parameter is ours.
+    let ticks = unsafe { KeQueryInterruptTimePrecise(&raw mut counter) };
+    u32::try_from(ticks.wrapping_div(PER_SECOND) & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// One module, as `SystemModuleInformation` lists it: the layout that aux_klib, too, reads.
+#[repr(C)]
+struct LoadedModule {
+    section: *mut c_void,
+    mapped_base: *mut c_void,
+    image_base: usize,
+    image_size: u32,
+    flags: u32,
+    order: [u16; 3],
+    name_offset: u16,
+    path: [u8; 256],
+}
+const _: () = assert!(size_of::<LoadedModule>() == 296);
+
+unsafe extern "system" {
+    fn ZwQuerySystemInformation(class: u32, information: *mut c_void, length: u32, returned: *mut u32) -> NTSTATUS;
+}
+
+/// Name of the driver image that contains `address`; empty when none does or there is no memory to look. `PASSIVE_LEVEL`.
+pub fn image_of(address: *const c_void) -> ImageName {
+    find_module(address.addr()).unwrap_or_else(|| ImageName::from_str(""))
+}
+
+fn find_module(address: usize) -> Option<ImageName> {
+    const SYSTEM_MODULE_INFORMATION: u32 = 11;
+    let mut length = 64 << 10;
+    for _ in 0..4 {
+        let bytes = usize::try_from(length).ok()?;
+        let block = nonpaged::allocate(bytes, TAG_STATE, false)?;
+        let mut needed = 0;
+        // SAFETY: the block has `length` bytes.
+        let status = unsafe { ZwQuerySystemInformation(SYSTEM_MODULE_INFORMATION, block.as_ptr().cast(), length, &raw mut needed) };
+        // SAFETY: on success the block begins with a list, cut to what fits.
+        let found = if status >= 0 { unsafe { search(block, bytes, address) } } else { None };
+        // SAFETY: allocated above.
+        unsafe { nonpaged::free(block, TAG_STATE) };
+        if status != STATUS_INFO_LENGTH_MISMATCH {
+            return found;
+        }
+        length = needed.max(length).checked_add(16 << 10)?;
+    }
+    None
+}
+
+/// # Safety
+/// `block` has `bytes` bytes and holds a list of modules.
+unsafe fn search(block: NonNull<u8>, bytes: usize, address: usize) -> Option<ImageName> {
+    const HEADER: usize = 8;
+    let room = bytes.checked_sub(HEADER)?.checked_div(size_of::<LoadedModule>())?;
+    // SAFETY: the list begins with its count.
+    let count = unsafe { block.cast::<u32>().read() };
+    let count = usize::try_from(count).ok()?.min(room);
+    // SAFETY: the header lies inside the block.
+    let first = unsafe { block.add(HEADER) }.cast::<LoadedModule>();
+    // SAFETY: `count` modules lie inside the block, aligned to 8 as pool is.
+    let modules = unsafe { core::slice::from_raw_parts(first.as_ptr(), count) };
+    let module = modules.iter().find(|module| {
+        usize::try_from(module.image_size).is_ok_and(|size| address.wrapping_sub(module.image_base) < size)
+    })?;
+    let path = module.path.split(|&byte| byte == 0).next()?;
+    core::str::from_utf8(path).ok().map(ImageName::from_str)
+}

@@ -1,0 +1,178 @@
+//! The policy in force: validated images, swapped whole. Decisions read it at <= `DISPATCH_LEVEL`; loading is at `PASSIVE_LEVEL`.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use wdk_rtl::nonpaged::{self, NonpagedBox};
+use wdk_sys::{
+    _MODE, LARGE_INTEGER, NTSTATUS, STATUS_MEDIA_WRITE_PROTECTED, STATUS_INVALID_IMAGE_FORMAT, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_REQUEST_NOT_ACCEPTED, ntddk::KeDelayExecutionThread,
+};
+use wskguard_core::{
+    counters::{Counter, RuleHits},
+    generation::{Generations, Reading, Reclaim},
+    policy::Image,
+};
+
+use crate::guard::{Pool, TAG_POLICY, guard, processor};
+
+/// One loaded policy. Immutable but for its hit counters.
+pub struct Generation {
+    /// From 1; 0 is the built-in policy, which is no generation.
+    pub number: u64,
+    pub image: Image<'static>,
+    pub hits: RuleHits<Pool>,
+    bytes: ImageBytes,
+}
+
+/// A copy of an image in pool of its own.
+struct ImageBytes {
+    block: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: an owned block, never written after it was filled.
+unsafe impl Send for ImageBytes {}
+// SAFETY: as above.
+unsafe impl Sync for ImageBytes {}
+
+impl ImageBytes {
+    fn copy(from: &[u8]) -> Option<Self> {
+        let block = nonpaged::allocate(from.len().max(1), TAG_POLICY, false)?;
+        // SAFETY: the block has room for all of `from`, and is fresh.
+        unsafe { block.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
+        Some(Self { block, length: from.len() })
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: filled by `copy`.
+        unsafe { core::slice::from_raw_parts(self.block.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for ImageBytes {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `copy`, and nobody reads it any more.
+        unsafe { nonpaged::free(self.block, TAG_POLICY) };
+    }
+}
+
+impl Generation {
+    fn parse(number: u64, image: &[u8]) -> Result<Self, NTSTATUS> {
+        let bytes = ImageBytes::copy(image).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        // SAFETY: the block lives as long as the generation, which owns both and hands the image out by reference only.
+        let kept: &'static [u8] = unsafe { core::slice::from_raw_parts(bytes.block.as_ptr(), bytes.length) };
+        let image = Image::parse(kept).map_err(|_| STATUS_INVALID_IMAGE_FORMAT)?;
+        let rules = usize::try_from(image.rule_count()).map_err(|_| STATUS_INVALID_BUFFER_SIZE)?;
+        let hits = RuleHits::new(Pool, guard().processors, rules).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        Ok(Self { number, image, hits, bytes })
+    }
+
+    /// The image, to be read back.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+}
+
+/// The generation in force, and the one that is on its way out.
+pub struct PolicyInForce {
+    generations: Generations<Generation, Pool>,
+    /// Held by the one load that runs.
+    loading: AtomicBool,
+    last: AtomicU64,
+    locked: AtomicBool,
+}
+
+impl PolicyInForce {
+    pub fn new(processors: usize) -> Option<Self> {
+        Some(Self {
+            generations: Generations::new(Pool, processors)?,
+            loading: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+            locked: AtomicBool::new(false),
+        })
+    }
+
+    /// The generation to decide on, held until the guard goes: for the decision, no longer. `None`: the built-in policy.
+    pub fn enter(&self) -> Option<Reading<'_, Generation>> {
+        self.generations.enter(processor())
+    }
+
+    /// Refuses every change from now on, until the machine restarts.
+    pub fn lock(&self) {
+        self.locked.store(true, Ordering::Release);
+    }
+
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Acquire)
+    }
+
+    /// Validates `image` and puts it in force; on any error the old policy stays. `PASSIVE_LEVEL`.
+    ///
+    /// `STATUS_MEDIA_WRITE_PROTECTED` when locked, `STATUS_DEVICE_BUSY` while another load runs, `STATUS_REQUEST_NOT_ACCEPTED` when
+    /// another generation than `expected` is in force (`u64::MAX`: any), `STATUS_INVALID_IMAGE_FORMAT` for an image that does not validate.
+    pub fn load(&self, image: &[u8], expected: u64) -> Result<(u64, u64), NTSTATUS> {
+        if self.is_locked() {
+            return Err(STATUS_MEDIA_WRITE_PROTECTED);
+        }
+        if self.loading.swap(true, Ordering::Acquire) {
+            return Err(STATUS_DEVICE_BUSY);
+        }
+        let loaded = self.load_alone(image, expected);
+        self.loading.store(false, Ordering::Release);
+        guard().count(if loaded.is_ok() { Counter::PolicyLoads } else { Counter::PolicyLoadsRefused });
+        loaded
+    }
+
+    fn load_alone(&self, image: &[u8], expected: u64) -> Result<(u64, u64), NTSTATUS> {
+        let last = self.last.load(Ordering::Relaxed);
+        if expected != u64::MAX && expected != last {
+            return Err(STATUS_REQUEST_NOT_ACCEPTED);
+        }
+        let number = last.checked_add(1).ok_or(STATUS_REQUEST_NOT_ACCEPTED)?;
+        let generation = Generation::parse(number, image)?;
+        let hash = generation.image.hash();
+        let generation = NonpagedBox::<_, TAG_POLICY>::try_new(generation).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        self.reclaim();
+        let raw = generation.into_raw();
+        // SAFETY: the generation lives until it is reclaimed, and `loading` keeps other callers out.
+        if unsafe { self.generations.publish(raw) }.is_err() {
+            // SAFETY: given back: ours again.
+            drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(raw) });
+            return Err(STATUS_DEVICE_BUSY);
+        }
+        self.last.store(number, Ordering::Relaxed);
+        self.reclaim();
+        Ok((number, hash))
+    }
+
+    /// Frees the retired generation once the decisions that began on it have ended: they are short, so this waits a little.
+    fn reclaim(&self) {
+        for _ in 0..100 {
+            // SAFETY: `loading` keeps other callers out.
+            match unsafe { self.generations.try_reclaim() } {
+                Reclaim::Nothing => return,
+                // SAFETY: made by `load_alone`, and nobody reads it any more.
+                Reclaim::Free(old) => return drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(old) }),
+                Reclaim::InUse => pause(),
+            }
+        }
+    }
+}
+
+impl Drop for PolicyInForce {
+    fn drop(&mut self) {
+        self.reclaim();
+        if let Some(current) = self.generations.take() {
+            // SAFETY: made by `load_alone`; no decision is being made any more.
+            drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(current) });
+        }
+    }
+}
+
+/// Waits a millisecond.
+fn pause() {
+    let mut interval = LARGE_INTEGER { QuadPart: -10_000 };
+    // SAFETY: at PASSIVE_LEVEL, with an interval of our own.
+    let _ = unsafe { KeDelayExecutionThread(_MODE::KernelMode as i8, 0, &raw mut interval) };
+}

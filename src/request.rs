@@ -1,0 +1,325 @@
+//! A request in an IRP of our own: the client's IRP waits, ours goes down, and its completion decides what the client is told.
+//! IRQL <= `DISPATCH_LEVEL`.
+//!
+//! The IRP lies inside the block, so one allocation makes both, and close needs none: its block is part of the endpoint's memory
+//! from the start. Who completes and who frees is [`wskguard_core::cancel`]'s to say.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use wdk_rtl::{irp, nonpaged::NonpagedBox};
+use wdk_sys::{
+    DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
+    ntddk::{IoCancelIrp, IoInitializeIrp, IoReleaseCancelSpinLock},
+};
+use wskguard_core::cancel::{CancelRoutine, Duty, Handshake};
+
+use crate::guard::TAG_REQUEST;
+
+/// An IRP with one stack location, as `IoSizeOfIrp(1)` measures it.
+#[repr(C, align(16))]
+struct OneLocationIrp {
+    irp: MaybeUninit<IRP>,
+    location: MaybeUninit<IO_STACK_LOCATION>,
+}
+
+const IRP_BYTES: u16 = {
+    let bytes = size_of::<IRP>() + size_of::<IO_STACK_LOCATION>();
+    assert!(bytes <= size_of::<OneLocationIrp>() && bytes < 0x200);
+    #[allow(clippy::cast_possible_truncation, reason = "asserted above")]
+    {
+        bytes as u16
+    }
+};
+
+/// What a completed lower request means to its endpoint. Runs once, at IRQL <= `DISPATCH_LEVEL`, before the client is told.
+pub trait Finish {
+    /// Takes the provider's answer and returns the client's.
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize);
+    /// The client has been told, and nothing of this request runs any more: end of the block.
+    fn retire(self, home: Home)
+    where
+        Self: Sized,
+    {
+        let _ = (self, home);
+    }
+}
+
+/// Where a block lives, for whoever ends it.
+pub enum Home {
+    /// In pool of its own.
+    Pool,
+    /// Inside the endpoint.
+    Endpoint,
+}
+
+/// The block: our IRP, the client's, and what to do when ours completes.
+#[repr(C)]
+pub struct Request<F: Finish> {
+    own: UnsafeCell<OneLocationIrp>,
+    client: PIRP,
+    handshake: Handshake,
+    finish: UnsafeCell<MaybeUninit<F>>,
+    cancellable: bool,
+    pooled: bool,
+}
+
+/// A block that waits for its request.
+pub struct Ready<F: Finish>(NonpagedBox<Request<F>, TAG_REQUEST>);
+
+impl<F: Finish> Request<F> {
+    /// A block without a request, to be embedded where memory must be there in advance.
+    pub fn idle() -> Self {
+        Self {
+            own: UnsafeCell::new(OneLocationIrp { irp: MaybeUninit::uninit(), location: MaybeUninit::uninit() }),
+            client: core::ptr::null_mut(),
+            handshake: Handshake::unarmed(),
+            finish: UnsafeCell::new(MaybeUninit::uninit()),
+            cancellable: false,
+            pooled: false,
+        }
+    }
+
+    /// Allocates a block; `None` when there is no memory.
+    pub fn allocate() -> Option<Ready<F>> {
+        NonpagedBox::try_new(Self { pooled: true, ..Self::idle() }).ok().map(Ready)
+    }
+
+    fn own_irp(this: NonNull<Self>) -> PIRP {
+        // SAFETY: only an address inside the block is taken.
+        unsafe { UnsafeCell::raw_get(&raw const (*this.as_ptr()).own) }.cast()
+    }
+}
+
+impl<F: Finish> Ready<F> {
+    /// Sends the request down: marks the client's IRP pending, lets `call` give our IRP to the provider, and returns what the
+    /// client's call returns, which is `STATUS_PENDING`.
+    ///
+    /// # Safety
+    /// `client` is the client's IRP, valid, owned by this call and with a stack location left. `call` passes the IRP it is given
+    /// to one function of the provider and returns that function's status.
+    pub unsafe fn send(self, client: PIRP, finish: F, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
+        // SAFETY: as the caller promises.
+        unsafe { self.send_with(client, finish, |own, _| call(own)) }
+    }
+
+    /// As [`Self::send`], for a call that needs memory which lasts until the request completes: what `finish` holds.
+    ///
+    /// # Safety
+    /// As [`Self::send`]; the pointer may be used until the provider completes our IRP, and only by `call` and the provider.
+    pub unsafe fn send_with(self, client: PIRP, finish: F, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
+        let block = self.0.into_raw();
+        // SAFETY: the block is ours alone; only an address in it is taken.
+        let kept = UnsafeCell::raw_get(unsafe { &raw const (*block.as_ptr()).finish }).cast::<F>();
+        // SAFETY: as the caller promises.
+        unsafe { send(block, client, finish, true, |own| call(own, kept)) }
+    }
+}
+
+/// As [`Ready::send`], for a block that lives in its endpoint. Not cancellable: close is not.
+///
+/// # Safety
+/// As [`Ready::send`]; `block` is idle and outlives the request.
+pub unsafe fn send_embedded<F: Finish>(
+    block: NonNull<Request<F>>,
+    client: PIRP,
+    finish: F,
+    call: impl FnOnce(PIRP) -> NTSTATUS,
+) -> NTSTATUS {
+    // SAFETY: as the caller promises.
+    unsafe { send(block, client, finish, false, call) }
+}
+
+unsafe fn send<F: Finish>(
+    block: NonNull<Request<F>>,
+    client: PIRP,
+    finish: F,
+    cancellable: bool,
+    call: impl FnOnce(PIRP) -> NTSTATUS,
+) -> NTSTATUS {
+    let own = Request::own_irp(block);
+    {
+        // SAFETY: nobody else knows the block yet.
+        let request = unsafe { &mut *block.as_ptr() };
+        request.client = client;
+        request.cancellable = cancellable;
+        request.handshake = if cancellable { Handshake::armed() } else { Handshake::unarmed() };
+        request.finish.get_mut().write(finish);
+    }
+    // SAFETY: the storage is one IRP with one stack location, as IRP_BYTES says.
+    unsafe { IoInitializeIrp(own, IRP_BYTES, 1) };
+    // SAFETY: our IRP is fresh and has its one location left; the block outlives it.
+    unsafe { irp::set_completion_routine(own, lower_completed::<F>, block.as_ptr().cast()) };
+    // SAFETY: the client's IRP is ours and has a location left.
+    unsafe { irp::set_next_location(client) };
+    // SAFETY: we own the location just entered.
+    unsafe { irp::mark_pending(client) };
+    // SAFETY: the block is valid until a duty says otherwise.
+    if cancellable && !unsafe { arm(block, client) } {
+        return STATUS_PENDING;
+    }
+    let status = call(own);
+    // SAFETY: the CALL bit keeps the block alive.
+    let request = unsafe { block.as_ref() };
+    match request.handshake.returned(status < 0) {
+        Duty::Abandoned => {
+            // SAFETY: the provider gave our IRP back untouched, so it is ours to fill and to treat as completed.
+            unsafe { irp::set_status(own, status, 0) };
+            // SAFETY: as a completion routine would, with the CALL bit keeping the block alive.
+            unsafe { settle(block) };
+            // SAFETY: the CALL bit keeps the block alive.
+            let duty = unsafe { block.as_ref() }.handshake.returned(true);
+            // SAFETY: the duty was just given to us.
+            unsafe { perform(block, duty) };
+        }
+        // SAFETY: the duty was just given to us.
+        duty => unsafe { perform(block, duty) },
+    }
+    STATUS_PENDING
+}
+
+/// Installs the cancel routine; false when the client's IRP had been cancelled before and is now completed so.
+unsafe fn arm<F: Finish>(block: NonNull<Request<F>>, client: PIRP) -> bool {
+    // SAFETY: the client's IRP is ours, so its driver context is.
+    unsafe { irp::driver_context(client).write(block.as_ptr().cast()) };
+    // SAFETY: the IRP is valid and ours.
+    unsafe { irp::set_cancel_routine(client, Some(cancel_requested::<F>)) };
+    // SAFETY: as above.
+    if !unsafe { irp::is_cancelled(client) } {
+        return true;
+    }
+    // SAFETY: as above. NULL: the routine runs or will run, and our IRP will be cancelled by it.
+    if unsafe { irp::set_cancel_routine(client, None) }.is_none() {
+        return true;
+    }
+    // SAFETY: our IRP was never sent, so it is ours to fill.
+    unsafe { irp::set_status(Request::own_irp(block), STATUS_CANCELLED, 0) };
+    // SAFETY: no other party exists: the routine was taken back and the lower call is not made.
+    unsafe { finish(block) };
+    // SAFETY: as above.
+    let duty = unsafe { block.as_ref() }.handshake.taken_back();
+    // SAFETY: the duty was just given to us.
+    unsafe { perform(block, duty) };
+    false
+}
+
+unsafe extern "C" fn lower_completed<F: Finish>(_: *mut DEVICE_OBJECT, _: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    if let Some(block) = NonNull::new(context.cast::<Request<F>>()) {
+        // SAFETY: the context is the block, which the LOWER bit keeps alive.
+        unsafe { settle(block) };
+    }
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+/// Our IRP has completed: lets the endpoint know and gives the client its answer, unless the cancel routine still runs.
+unsafe fn settle<F: Finish>(block: NonNull<Request<F>>) {
+    // SAFETY: the LOWER bit keeps the block alive, and only this party finishes.
+    unsafe { finish(block) };
+    // SAFETY: as above.
+    let request = unsafe { block.as_ref() };
+    // SAFETY: the client's IRP stays until somebody is told to complete it.
+    let routine = if request.cancellable && unsafe { irp::set_cancel_routine(request.client, None) }.is_some() {
+        CancelRoutine::Cleared
+    } else {
+        CancelRoutine::Taken
+    };
+    let duty = request.handshake.completed(routine);
+    // SAFETY: the duty was just given to us.
+    unsafe { perform(block, duty) };
+}
+
+unsafe extern "C" fn cancel_requested<F: Finish>(_: *mut DEVICE_OBJECT, client: *mut IRP) {
+    // SAFETY: we are in the cancel routine of this IRP, whose driver context `arm` wrote.
+    let block = unsafe { irp::driver_context(client).read() };
+    // SAFETY: `IoCancelIrp` stored the IRQL to return to in the IRP.
+    let irql = unsafe { (*client).CancelIrql };
+    // SAFETY: cancel routines are entered with the lock held and release it.
+    unsafe { IoReleaseCancelSpinLock(irql) };
+    let Some(block) = NonNull::new(block.cast::<Request<F>>()) else { return };
+    // SAFETY: the CANCEL bit keeps the block, and our IRP in it, alive.
+    let _ = unsafe { IoCancelIrp(Request::own_irp(block)) };
+    // SAFETY: as above.
+    let duty = unsafe { block.as_ref() }.handshake.cancelled();
+    // SAFETY: the duty was just given to us.
+    unsafe { perform(block, duty) };
+}
+
+/// Replaces the provider's answer in our IRP by the client's.
+unsafe fn finish<F: Finish>(block: NonNull<Request<F>>) {
+    let own = Request::own_irp(block);
+    // SAFETY: our IRP has completed or was never sent.
+    let (status, information) = unsafe { irp::status(own) };
+    // SAFETY: `send` wrote it, and the one party that settles the lower request is the only one to touch it until the block ends.
+    let finish = unsafe { (*block.as_ref().finish.get()).assume_init_mut() };
+    let (status, information) = finish.finish(status, information);
+    // SAFETY: our IRP is ours again.
+    unsafe { irp::set_status(own, status, information) };
+}
+
+unsafe fn perform<F: Finish>(block: NonNull<Request<F>>, duty: Duty) {
+    match duty {
+        Duty::Nothing | Duty::Abandoned => {}
+        Duty::CompleteClient => {
+            // SAFETY: we were told to complete it, and the CLIENT bit keeps the block alive meanwhile.
+            unsafe { complete_client(block) };
+            // SAFETY: as above.
+            let duty = unsafe { block.as_ref() }.handshake.client_completed();
+            if duty == Duty::Free {
+                // SAFETY: nobody else holds the block.
+                unsafe { retire(block) };
+            }
+        }
+        Duty::CompleteClientAndFree => {
+            // SAFETY: we were told to, and nobody else holds the block.
+            unsafe { complete_client(block) };
+            // SAFETY: as above.
+            unsafe { retire(block) };
+        }
+        // SAFETY: nobody else holds the block.
+        Duty::Free => unsafe { retire(block) },
+    }
+}
+
+unsafe fn complete_client<F: Finish>(block: NonNull<Request<F>>) {
+    // SAFETY: our IRP holds the client's answer since `finish`.
+    let (status, information) = unsafe { irp::status(Request::own_irp(block)) };
+    // SAFETY: the block is alive.
+    let client = unsafe { block.as_ref() }.client;
+    // SAFETY: the client's IRP is ours to complete, once.
+    unsafe { irp::set_status(client, status, information) };
+    // SAFETY: as above.
+    unsafe { irp::complete(client, irp::IO_NETWORK_INCREMENT) };
+}
+
+unsafe fn retire<F: Finish>(block: NonNull<Request<F>>) {
+    // SAFETY: `send` wrote it, and nobody else holds the block: it is moved out once.
+    let finish = unsafe { (*block.as_ref().finish.get()).assume_init_read() };
+    // SAFETY: as above.
+    let home = if unsafe { block.as_ref() }.pooled {
+        // SAFETY: a pooled block came from `allocate` by `into_raw`.
+        drop(unsafe { NonpagedBox::<Request<F>, TAG_REQUEST>::from_raw(block) });
+        Home::Pool
+    } else {
+        Home::Endpoint
+    };
+    finish.retire(home);
+}
+
+/// Completes a client's IRP without going down, as a refusal is: not marked pending, and the same status returned.
+///
+/// # Safety
+/// `client` is NULL, or the client's IRP, owned by this call and with a stack location left.
+pub unsafe fn complete_here(client: PIRP, status: NTSTATUS, information: usize) -> NTSTATUS {
+    if client.is_null() {
+        return status;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { irp::set_next_location(client) };
+    // SAFETY: as above.
+    unsafe { irp::set_status(client, status, information) };
+    // SAFETY: as above.
+    unsafe { irp::complete(client, irp::IO_NO_INCREMENT) };
+    status
+}

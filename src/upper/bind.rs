@@ -1,0 +1,136 @@
+//! WskBind: a decision point of its own. It sees the address and the sharing options in force, may refuse, and may make the bind
+//! exclusive first.
+
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wsk_sys::{PFN_WSK_BIND, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
+use wskguard_core::{
+    Category, Phase,
+    audit::AuditRecord,
+    counters::Counter,
+    decide::{self, BindOutcome, BindVerdict},
+    policy::{BindInput, Sharing},
+    semantics::Flag,
+};
+
+use super::create::out_of_memory;
+use super::lower::{Binds, table};
+use crate::endpoint::{Endpoint, EndpointRef};
+use crate::guard::guard;
+use crate::request::{Finish, Request, complete_here};
+use crate::sockaddr::Address;
+use crate::{audit, control};
+
+/// A bind on its way, with the copy of the address that was decided on.
+struct Bind {
+    endpoint: EndpointRef,
+    address: Address,
+    record: Option<AuditRecord>,
+    before: Phase,
+}
+
+impl Finish for Bind {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        let bound = if self.endpoint.facts.category == Category::Listen { Phase::Listening } else { Phase::Bound };
+        self.endpoint.move_phase(Phase::Binding, if status >= 0 { bound } else { self.before });
+        if status >= 0 {
+            self.endpoint.set_local(&self.address);
+        } else {
+            guard().count(Counter::LowerFailures);
+        }
+        if let Some(record) = self.record.take() {
+            audit::write(&self.endpoint, record, status);
+        }
+        (status, information)
+    }
+}
+
+/// Decides a bind, counts it, and audits it when it goes no further.
+pub fn decide(endpoint: &Endpoint, address: &Address) -> BindVerdict {
+    judge(endpoint, address).0
+}
+
+fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<AuditRecord>) {
+    let guard = guard();
+    let state = endpoint.options.load();
+    let sharing = Sharing { reuse: state.flag(Flag::ReuseAddr), exclusive: state.flag(Flag::ExclusiveAddrUse) };
+    let input = BindInput { port: address.port(), address: address.class(), sharing };
+    let reading = guard.policy.enter();
+    let verdict = decide::bind(reading.as_ref().map(|generation| &generation.image), &control::subject(endpoint, &state), input);
+    let generation = reading.as_ref().map_or(0, |generation| control::count_hit(generation, verdict.rule));
+    drop(reading);
+    guard.count(Counter::Binds);
+    let refused = matches!(verdict.outcome, BindOutcome::Refuse(_));
+    endpoint.decided(refused);
+    guard.count(if refused { Counter::BindsDenied } else { Counter::BindsAllowed });
+    if refused {
+        guard.count(Counter::RefusedByPolicy);
+    } else if verdict.refusal.is_some() {
+        guard.count(Counter::WouldRefuse);
+    }
+    let record = verdict.record.then(|| audit::bind(endpoint, &verdict, generation, address));
+    if let (BindOutcome::Refuse(refusal), Some(record)) = (verdict.outcome, record) {
+        audit::write(endpoint, record, refusal.status.0.cast_signed());
+        return (verdict, None);
+    }
+    (verdict, record)
+}
+
+pub unsafe extern "system" fn bind<T: Binds>(socket: PWSK_SOCKET, local: PSOCKADDR, flags: ULONG, irp: PIRP) -> NTSTATUS {
+    if irp.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    // SAFETY: the client passes a socket of ours that is open.
+    let endpoint = unsafe { Endpoint::from_socket(socket) };
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket is of the same category.
+    let Some(function) = (unsafe { table::<T>(lower) }).bind() else {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
+    };
+    // SAFETY: WSK's contract for addresses.
+    let Some(address) = (unsafe { Address::capture(local) }) else {
+        // Not an address that can be decided on, nor one that a provider can bind to.
+        // SAFETY: the client's own arguments.
+        return unsafe { function(lower, local, flags, irp) };
+    };
+    let (verdict, record) = judge(endpoint, &address);
+    match verdict.outcome {
+        BindOutcome::Refuse(refusal) => {
+            // SAFETY: the client's IRP, which went nowhere.
+            return unsafe { complete_here(irp, refusal.status.0.cast_signed(), 0) };
+        }
+        BindOutcome::Succeed => {
+            // SAFETY: as above.
+            return unsafe { complete_here(irp, 0, 0) };
+        }
+        BindOutcome::Forward | BindOutcome::Exclusive => {}
+    }
+    // SAFETY: the client's IRP, and a function of the provider's for its socket.
+    unsafe { send_bind(endpoint, function, address, record, flags, irp) }
+}
+
+unsafe fn send_bind(
+    endpoint: &Endpoint,
+    function: PFN_WSK_BIND,
+    address: Address,
+    record: Option<AuditRecord>,
+    flags: ULONG,
+    irp: PIRP,
+) -> NTSTATUS {
+    let lower = endpoint.lower();
+    let Some(request) = Request::<Bind>::allocate() else {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { out_of_memory(irp) };
+    };
+    let before = endpoint.phase();
+    endpoint.move_phase(before, Phase::Binding);
+    let finish = Bind { endpoint: endpoint.reference(), address, record, before };
+    let call = |own, finish: *mut Bind| {
+        // SAFETY: the block keeps the copy of the address until the provider completes our IRP.
+        let address = unsafe { &raw mut (*finish).address }.cast();
+        // SAFETY: the client's arguments, with our copy of the address and our IRP.
+        unsafe { function(lower, address, flags, own) }
+    };
+    // SAFETY: the client's IRP; the call above passes ours to one function.
+    unsafe { request.send_with(irp, finish, call) }
+}

@@ -1,0 +1,64 @@
+//! WskCloseSocket: the end of an endpoint. Needs no memory: its block came with the endpoint.
+
+use wdk_sys::{NTSTATUS, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wsk_sys::{PIRP, PWSK_SOCKET};
+
+use super::lower;
+use crate::endpoint::{Endpoint, EndpointRef};
+use crate::request::{Finish, Home, complete_here, send_embedded};
+
+/// A close on its way. Holds the reference that opening gave.
+pub struct Close {
+    endpoint: Option<EndpointRef>,
+    closed: bool,
+}
+
+impl Finish for Close {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        if let Some(endpoint) = &self.endpoint {
+            self.closed = status >= 0;
+            if self.closed {
+                endpoint.closed();
+            } else {
+                endpoint.close_failed();
+            }
+        }
+        (status, information)
+    }
+
+    fn retire(mut self, _: Home) {
+        if let Some(endpoint) = self.endpoint.take() {
+            if self.closed {
+                // The last thing that touches the block: it lies in the endpoint.
+                drop(endpoint);
+            } else {
+                // Still open, so the reference is the client's again.
+                endpoint.into_raw();
+            }
+        }
+    }
+}
+
+pub unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP) -> NTSTATUS {
+    if irp.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    // SAFETY: the client passes a socket of ours that is open.
+    let endpoint = unsafe { Endpoint::from_socket(socket) };
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket lives until this close completes.
+    let Some(close) = (unsafe { lower::close(lower) }) else {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
+    };
+    if !endpoint.begin_close() {
+        // A second close while the first is pending.
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_INVALID_HANDLE, 0) };
+    }
+    // SAFETY: the reference that opening gave, which the client gives up by closing.
+    let open = unsafe { EndpointRef::from_raw(core::ptr::NonNull::from(endpoint)) };
+    let finish = Close { endpoint: Some(open), closed: false };
+    // SAFETY: the block is idle, since close began once; the endpoint outlives it. The IRP is the client's.
+    unsafe { send_embedded(endpoint.close_block(), irp, finish, |own| close(lower, own)) }
+}

@@ -1,0 +1,114 @@
+//! What moves a connection through its life: connect, listen, disconnect. Observed for the endpoint's phase; nothing is decided.
+
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wsk_sys::{
+    PFN_WSK_LISTEN, PIRP, PSOCKADDR, PWSK_BUF, PWSK_SOCKET, ULONG, WSK_FLAG_ABORTIVE, WSK_PROVIDER_STREAM_DISPATCH,
+};
+use wskguard_core::Phase;
+
+use super::create::out_of_memory;
+use super::lower::{Connects, table};
+use crate::endpoint::{Endpoint, EndpointRef};
+use crate::request::{Finish, Request, complete_here};
+
+/// A change of phase on its way.
+struct Move {
+    endpoint: EndpointRef,
+    /// Phase while it lasts, phase after it succeeded, phase after it failed.
+    during: Phase,
+    then: Phase,
+    back: Phase,
+}
+
+impl Finish for Move {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        let to = if status >= 0 { self.then } else { self.back };
+        // Another event (a close, an abortive disconnect) may have moved it on meanwhile.
+        self.endpoint.move_phase(self.during, to);
+        (status, information)
+    }
+}
+
+/// Sends `call` down, with the endpoint in phase `during` until it completes, and in `then` if it succeeds.
+unsafe fn send_move(
+    endpoint: &Endpoint,
+    during: Phase,
+    then: Phase,
+    irp: PIRP,
+    call: Option<impl FnOnce(PIRP) -> NTSTATUS>,
+) -> NTSTATUS {
+    if irp.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    let Some(call) = call else {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
+    };
+    let Some(request) = Request::<Move>::allocate() else {
+        // SAFETY: as above.
+        return unsafe { out_of_memory(irp) };
+    };
+    let back = endpoint.phase();
+    let during = if endpoint.move_phase(back, during) { during } else { back };
+    let finish = Move { endpoint: endpoint.reference(), during, then, back };
+    // SAFETY: the client's IRP; the callers' closures pass ours to one function.
+    unsafe { request.send(irp, finish, call) }
+}
+
+pub unsafe extern "system" fn connect<T: Connects>(socket: PWSK_SOCKET, remote: PSOCKADDR, flags: ULONG, irp: PIRP) -> NTSTATUS {
+    // SAFETY: the client passes a socket of ours that is open.
+    let endpoint = unsafe { Endpoint::from_socket(socket) };
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket is of the same category.
+    let function = unsafe { table::<T>(lower) }.connect();
+    // SAFETY: the client's own arguments, with our IRP.
+    let call = function.map(|function| move |own| unsafe { function(lower, remote, flags, own) });
+    // SAFETY: the client's IRP.
+    unsafe { send_move(endpoint, Phase::Connecting, Phase::Connected, irp, call) }
+}
+
+pub unsafe extern "system" fn connect_ex<T: Connects>(
+    socket: PWSK_SOCKET,
+    remote: PSOCKADDR,
+    buffer: PWSK_BUF,
+    flags: ULONG,
+    irp: PIRP,
+) -> NTSTATUS {
+    // SAFETY: the client passes a socket of ours that is open.
+    let endpoint = unsafe { Endpoint::from_socket(socket) };
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket is of the same category.
+    let function = unsafe { table::<T>(lower) }.connect_ex();
+    // SAFETY: the client's own arguments, with our IRP.
+    let call = function.map(|function| move |own| unsafe { function(lower, remote, buffer, flags, own) });
+    // SAFETY: the client's IRP.
+    unsafe { send_move(endpoint, Phase::Connecting, Phase::Connected, irp, call) }
+}
+
+pub unsafe extern "system" fn listen(socket: PWSK_SOCKET, irp: PIRP) -> NTSTATUS {
+    // SAFETY: the client passes a socket of ours that is open.
+    let endpoint = unsafe { Endpoint::from_socket(socket) };
+    let lower = endpoint.lower();
+    // SAFETY: only stream sockets have this function.
+    let function: Option<PFN_WSK_LISTEN> = unsafe { table::<WSK_PROVIDER_STREAM_DISPATCH>(lower) }.WskListen;
+    // SAFETY: the client's socket, with our IRP.
+    let call = function.map(|function| move |own| unsafe { function(lower, own) });
+    let phase = endpoint.phase();
+    // SAFETY: the client's IRP.
+    unsafe { send_move(endpoint, phase, Phase::Listening, irp, call) }
+}
+
+pub unsafe extern "system" fn disconnect<T: Connects>(socket: PWSK_SOCKET, buffer: PWSK_BUF, flags: ULONG, irp: PIRP) -> NTSTATUS {
+    // SAFETY: the client passes a socket of ours that is open.
+    let endpoint = unsafe { Endpoint::from_socket(socket) };
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket is of the same category.
+    let function = unsafe { table::<T>(lower) }.disconnect();
+    // SAFETY: the client's own arguments, with our IRP.
+    let call = function.map(|function| move |own| unsafe { function(lower, buffer, flags, own) });
+    let phase = endpoint.phase();
+    // A graceful disconnect closes our direction only; data may still come.
+    let then = if flags & WSK_FLAG_ABORTIVE != 0 { Phase::Disconnected } else { phase };
+    // SAFETY: the client's IRP.
+    unsafe { send_move(endpoint, phase, then, irp, call) }
+}

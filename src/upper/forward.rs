@@ -1,0 +1,90 @@
+//! Calls that nothing is decided on: the provider's socket for ours, and the client's IRP as it came.
+
+use wdk_sys::{NTSTATUS, STATUS_NOT_SUPPORTED};
+use wsk_sys::{
+    PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET, ULONG,
+    WSK_BUF_LIST, WSK_INSPECT_ACTION, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
+    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+};
+
+use super::lower::table;
+use crate::endpoint::Endpoint;
+use crate::request::complete_here;
+
+/// One wrapper for each function of a table; a function the provider does not have is `STATUS_NOT_SUPPORTED`.
+macro_rules! forward {
+    ($module:ident $table:ty { $($name:ident -> $member:ident($($arg:ident: $type:ty),*);)* } without irp { $($bare:ident -> $bare_member:ident($bare_arg:ident: $bare_type:ty);)* }) => {
+        pub mod $module {
+            use super::*;
+            $(
+                pub unsafe extern "system" fn $name(socket: PWSK_SOCKET, $($arg: $type,)* irp: PIRP) -> NTSTATUS {
+                    // SAFETY: the client passes a socket of ours that is open.
+                    let lower = unsafe { Endpoint::from_socket(socket) }.lower();
+                    // SAFETY: the provider's socket is of the same category.
+                    match unsafe { table::<$table>(lower) }.$member {
+                        // SAFETY: the client's own arguments, for the provider to judge.
+                        Some(function) => unsafe { function(lower, $($arg,)* irp) },
+                        // SAFETY: the client's IRP, which went nowhere.
+                        None => unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) },
+                    }
+                }
+            )*
+            $(
+                pub unsafe extern "system" fn $bare(socket: PWSK_SOCKET, $bare_arg: $bare_type) -> NTSTATUS {
+                    // SAFETY: the client passes a socket of ours that is open.
+                    let lower = unsafe { Endpoint::from_socket(socket) }.lower();
+                    // SAFETY: the provider's socket is of the same category.
+                    match unsafe { table::<$table>(lower) }.$bare_member {
+                        // SAFETY: the client's own argument, for the provider to judge.
+                        Some(function) => unsafe { function(lower, $bare_arg) },
+                        None => STATUS_NOT_SUPPORTED,
+                    }
+                }
+            )*
+        }
+    };
+}
+
+forward!(listen WSK_PROVIDER_LISTEN_DISPATCH {
+    inspect_complete -> WskInspectComplete(id: PWSK_INSPECT_ID, action: WSK_INSPECT_ACTION);
+    local_address -> WskGetLocalAddress(address: PSOCKADDR);
+} without irp {});
+
+forward!(datagram WSK_PROVIDER_DATAGRAM_DISPATCH {
+    send_to -> WskSendTo(buffer: PWSK_BUF, flags: ULONG, remote: PSOCKADDR, control_length: ULONG, control: PCMSGHDR);
+    receive_from -> WskReceiveFrom(
+        buffer: PWSK_BUF, flags: ULONG, remote: PSOCKADDR, control_length: *mut ULONG, control: PCMSGHDR, control_flags: *mut ULONG
+    );
+    local_address -> WskGetLocalAddress(address: PSOCKADDR);
+    send_messages -> WskSendMessages(
+        buffers: *mut WSK_BUF_LIST, flags: ULONG, remote: PSOCKADDR, control_length: ULONG, control: PCMSGHDR
+    );
+} without irp {
+    release -> WskRelease(indication: PWSK_DATAGRAM_INDICATION);
+});
+
+forward!(connection WSK_PROVIDER_CONNECTION_DISPATCH {
+    local_address -> WskGetLocalAddress(address: PSOCKADDR);
+    remote_address -> WskGetRemoteAddress(address: PSOCKADDR);
+    send -> WskSend(buffer: PWSK_BUF, flags: ULONG);
+    receive -> WskReceive(buffer: PWSK_BUF, flags: ULONG);
+    send_ex -> WskSendEx(buffer: PWSK_BUF, flags: ULONG, control_length: ULONG, control: PCMSGHDR);
+    receive_ex -> WskReceiveEx(
+        buffer: PWSK_BUF, flags: ULONG, control_length: *mut ULONG, control: PCMSGHDR, control_flags: *mut ULONG
+    );
+} without irp {
+    release -> WskRelease(indication: PWSK_DATA_INDICATION);
+});
+
+forward!(stream WSK_PROVIDER_STREAM_DISPATCH {
+    local_address -> WskGetLocalAddress(address: PSOCKADDR);
+    remote_address -> WskGetRemoteAddress(address: PSOCKADDR);
+    send -> WskSend(buffer: PWSK_BUF, flags: ULONG);
+    receive -> WskReceive(buffer: PWSK_BUF, flags: ULONG);
+    send_ex -> WskSendEx(buffer: PWSK_BUF, flags: ULONG, control_length: ULONG, control: PCMSGHDR);
+    receive_ex -> WskReceiveEx(
+        buffer: PWSK_BUF, flags: ULONG, control_length: *mut ULONG, control: PCMSGHDR, control_flags: *mut ULONG
+    );
+} without irp {
+    release -> WskRelease(indication: PWSK_DATA_INDICATION);
+});

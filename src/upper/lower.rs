@@ -1,0 +1,71 @@
+//! The provider's tables, as our wrappers call them.
+//!
+//! They carry no size: nothing is read past what Windows 10 2004, the lowest supported, exports.
+
+use wsk_sys::{
+    PFN_WSK_ACCEPT, PFN_WSK_BIND, PFN_WSK_CLOSE_SOCKET, PFN_WSK_CONNECT, PFN_WSK_CONNECT_EX, PFN_WSK_CONTROL_SOCKET,
+    PFN_WSK_DISCONNECT, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
+    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+};
+
+/// The provider's table of a socket.
+///
+/// # Safety
+/// `lower` is a live socket of the provider, of the category that has table `T`.
+#[inline]
+pub unsafe fn table<'a, T>(lower: PWSK_SOCKET) -> &'a T {
+    // SAFETY: every socket begins with the pointer to its table, which is resident while the socket lives.
+    unsafe { &*(*lower).Dispatch.cast::<T>() }
+}
+
+/// `WskControlSocket` of any socket.
+///
+/// # Safety
+/// `lower` is a live socket of the provider.
+pub unsafe fn control(lower: PWSK_SOCKET) -> Option<PFN_WSK_CONTROL_SOCKET> {
+    // SAFETY: every category's table begins with the basic one.
+    unsafe { table::<WSK_PROVIDER_BASIC_DISPATCH>(lower) }.WskControlSocket
+}
+
+/// `WskCloseSocket` of any socket.
+///
+/// # Safety
+/// `lower` is a live socket of the provider.
+pub unsafe fn close(lower: PWSK_SOCKET) -> Option<PFN_WSK_CLOSE_SOCKET> {
+    // SAFETY: every category's table begins with the basic one.
+    unsafe { table::<WSK_PROVIDER_BASIC_DISPATCH>(lower) }.WskCloseSocket
+}
+
+/// A table with `WskBind`.
+pub trait Binds: 'static {
+    fn bind(&self) -> Option<PFN_WSK_BIND>;
+}
+
+/// A table with `WskAccept`.
+pub trait Accepts: 'static {
+    fn accept(&self) -> Option<PFN_WSK_ACCEPT>;
+}
+
+/// A table with `WskConnect`, `WskConnectEx` and `WskDisconnect`.
+pub trait Connects: 'static {
+    fn connect(&self) -> Option<PFN_WSK_CONNECT>;
+    fn connect_ex(&self) -> Option<PFN_WSK_CONNECT_EX>;
+    fn disconnect(&self) -> Option<PFN_WSK_DISCONNECT>;
+}
+
+macro_rules! each_table {
+    ($trait:ident $methods:tt: $($table:ident)*) => { $(each_table!(@one $trait $table $methods);)* };
+    (@one $trait:ident $table:ident { $($method:ident -> $member:ident: $type:ty;)* }) => {
+        impl $trait for $table {
+            $(fn $method(&self) -> Option<$type> { self.$member })*
+        }
+    };
+}
+each_table!(Binds { bind -> WskBind: PFN_WSK_BIND; }:
+    WSK_PROVIDER_LISTEN_DISPATCH WSK_PROVIDER_DATAGRAM_DISPATCH WSK_PROVIDER_CONNECTION_DISPATCH WSK_PROVIDER_STREAM_DISPATCH);
+each_table!(Accepts { accept -> WskAccept: PFN_WSK_ACCEPT; }: WSK_PROVIDER_LISTEN_DISPATCH WSK_PROVIDER_STREAM_DISPATCH);
+each_table!(Connects {
+    connect -> WskConnect: PFN_WSK_CONNECT;
+    connect_ex -> WskConnectEx: PFN_WSK_CONNECT_EX;
+    disconnect -> WskDisconnect: PFN_WSK_DISCONNECT;
+}: WSK_PROVIDER_CONNECTION_DISPATCH WSK_PROVIDER_STREAM_DISPATCH);
