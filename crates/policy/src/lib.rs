@@ -27,6 +27,7 @@ pub use model::{Action, Members, Policy, Principal, Rule, Scope};
 pub use ranges::Ranges;
 pub use schema::json_schema;
 pub use show::show;
+use wskguard_core::policy::Image;
 
 /// A compiled policy.
 #[derive(Debug)]
@@ -46,8 +47,9 @@ pub struct Compiled {
 pub fn compile(source: &str, text: &str) -> Result<Compiled, Diagnostics> {
     let mut diagnostics = Diagnostics::new(source, text);
     let compiled = read_and_check(text, &mut diagnostics).and_then(|policy| {
-        encode(&policy)
-            .map_err(|error| diagnostics.push(Diagnostic::error(0..0, error.to_string())))
+        let sealed = seal(&policy);
+        sealed
+            .map_err(|error| diagnostics.push(Diagnostic::error(0..0, error)))
             .ok()
     });
     diagnostics.sort();
@@ -68,4 +70,15 @@ fn read_and_check(text: &str, diagnostics: &mut Diagnostics) -> Option<Policy> {
         check::policy(&policy, &spans, diagnostics);
     }
     (!diagnostics.has_errors()).then_some(policy)
+}
+
+/// The image and its hash, as the driver will accept it.
+fn seal(policy: &Policy) -> Result<(Vec<u8>, u64), String> {
+    let (image, hash) = encode(policy).map_err(|error| error.to_string())?;
+    match Image::parse(&image) {
+        Ok(_) => Ok((image, hash)),
+        Err(error) => Err(format!(
+            "a fault of this compiler, not of the policy: the image is not valid: {error}"
+        )),
+    }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 use wskguard_core::catalogue::Space;
 
 use crate::names;
@@ -11,9 +12,40 @@ use crate::names;
 /// The schema, as it stands in docs/policy.schema.json.
 #[must_use]
 pub fn json_schema() -> String {
-    let schema = schemars::schema_for!(Document);
+    let mut schema = schemars::schema_for!(Document).to_value();
+    without_null(&mut schema);
     // A schema is a JSON value: printing it does not fail.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
+/// TOML has no null: a key is left out instead.
+fn without_null(schema: &mut Value) {
+    let is_null = |member: &Value| member.is_null() || *member == json!("null") || *member == json!({ "type": "null" });
+    match schema {
+        Value::Array(members) => {
+            members.retain(|member| !is_null(member));
+            members.iter_mut().for_each(without_null);
+        }
+        Value::Object(keywords) => keywords.values_mut().for_each(without_null),
+        _ => {}
+    }
+    // What is left of a choice between one thing and null is that thing.
+    for choice in ["anyOf", "type"] {
+        let Some(keywords) = schema.as_object_mut() else { return };
+        let Some(Value::Array(members)) = keywords
+            .get_mut(choice)
+            .filter(|members| members.as_array().is_some_and(|m| m.len() == 1))
+        else {
+            continue;
+        };
+        match members.remove(0) {
+            Value::Object(only) => {
+                keywords.remove(choice);
+                keywords.extend(only.into_iter().filter(|(key, _)| key != "description"));
+            }
+            only => drop(keywords.insert(choice.to_owned(), only)),
+        }
+    }
 }
 
 /// A wskguard policy.
@@ -94,13 +126,13 @@ struct Rule {
     /// Deny: the NTSTATUS; `STATUS_ACCESS_DENIED` when left out.
     status: Option<Status>,
     /// Clamp: lowest value.
-    min: Option<Value>,
+    min: Option<Operand>,
     /// Clamp: highest value.
-    max: Option<Value>,
+    max: Option<Operand>,
     /// Force: the value.
-    value: Option<Value>,
+    value: Option<Operand>,
     /// Rewrite: values and ranges, and what replaces them.
-    map: Option<BTreeMap<String, Value>>,
+    map: Option<BTreeMap<String, Operand>>,
     /// Record request, values and outcome.
     audit: Option<bool>,
 }
@@ -129,7 +161,7 @@ struct Initial {
     /// Level of an option number.
     level: Option<Level>,
     /// Value.
-    value: Value,
+    value: Operand,
 }
 
 #[derive(JsonSchema)]
@@ -224,7 +256,7 @@ scalars! {
         statuses.sort_unstable();
         statuses.into_iter()
     });
-    Value: "An unsigned 32-bit value, or a boolean" = json_schema!({
+    Operand: "An unsigned 32-bit value, or a boolean" = json_schema!({
         "anyOf": [{ "type": "integer", "minimum": 0, "maximum": u32::MAX }, { "type": "boolean" }, { "type": "string", "pattern": NUMBER }]
     });
     Numbers: "A number, a boolean, a word, or a range such as \"1..=5\", \"1..\", \"..=5\", \">0\", \"<=9\" or \"!=0\"" = json_schema!({
@@ -259,8 +291,8 @@ mod tests {
 
     #[test]
     fn schema_and_compiler_have_the_same_keys() {
-        let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
-        let keys = |object: &serde_json::Value| -> Vec<String> {
+        let schema: Value = serde_json::from_str(&json_schema()).unwrap();
+        let keys = |object: &Value| -> Vec<String> {
             let mut keys: Vec<_> = object["properties"].as_object().unwrap().keys().cloned().collect();
             keys.sort();
             keys

@@ -19,3 +19,6 @@ pub use image::{Image, Members, Pattern, Rule, Settings};
 pub use input::{
     AddressClass, BindInput, ClientKey, Fallback, ImageName, MatchInput, PolicyMode, ProcessKey, Sharing, Verbosity,
 };
+
+#[cfg(test)]
+mod tests;

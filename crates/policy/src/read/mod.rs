@@ -13,8 +13,9 @@ use wskguard_core::policy::{Fallback, PolicyMode, Settings, Verbosity, layout};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{Policy, Rule};
 use crate::names;
+pub(crate) use rule::INITIAL_KEYS;
 #[cfg(test)]
-pub(crate) use rule::{INITIAL_KEYS, RULE_KEYS};
+pub(crate) use rule::RULE_KEYS;
 use table::{Reader, Table};
 
 /// Where the parts of a policy stand in its text.
@@ -167,11 +168,12 @@ impl Reader<'_> {
 
     /// An `[[initial]]`: a rule for no request, which forces one option.
     fn initial(&mut self, table: &Table<'_>) -> Rule {
-        self.only_known(table, rule::INITIAL_KEYS);
+        self.only_known(table, INITIAL_KEYS);
         let scope = self.option_scope(table);
-        if scope.is_none() && table.get("option").is_none() {
+        if table.get("option").is_none() {
             self.missing(table, "option", "an option name, or a number together with `level`");
         }
+        self.numbers_make_sense(table, scope);
         let value = self.value(table, "value");
         match &value {
             Some((value, span)) => self.check_value(scope, *value, span),

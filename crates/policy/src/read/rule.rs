@@ -148,7 +148,7 @@ impl Reader<'_> {
             };
             let of = names::one_of(names::of_mask(names::REQUESTS, requests & !allowed));
             let for_ = names::one_of(names::of_mask(names::REQUESTS, allowed));
-            let error = Diagnostic::error(place, format!("a {of} rule has no `{key}`"))
+            let error = Diagnostic::error(place, format!("{} {of} rule has no `{key}`", article(&of)))
                 .label(format!("belongs to {for_} rules"));
             let error = match table.get("request") {
                 Some((_, value)) => error.related(value.span(), "because of this"),
@@ -287,7 +287,7 @@ impl Reader<'_> {
         if requests & !allowed != 0 {
             let of = names::one_of(names::of_mask(names::REQUESTS, requests & !allowed));
             let for_ = names::one_of(names::of_mask(names::REQUESTS, allowed));
-            let error = Diagnostic::error(value.span(), format!("a {of} rule cannot `{word}`"))
+            let error = Diagnostic::error(value.span(), format!("{} {of} rule cannot `{word}`", article(&of)))
                 .label(format!("only {for_} rules can"));
             let help = (word == "succeed" && requests & GET != 0)
                 .then(|| "a get must have an answer: `action = \"force\"` gives one".to_owned());
@@ -361,7 +361,7 @@ impl Reader<'_> {
     }
 
     /// Reports numbers on an option whose value is none.
-    fn numbers_make_sense(&mut self, table: &Table<'_>, scope: Option<Scope>) {
+    pub(super) fn numbers_make_sense(&mut self, table: &Table<'_>, scope: Option<Scope>) {
         let Some(row) = scope.and_then(row) else { return };
         if !is_number(row) {
             for key in ["new", "old", "min", "max", "value", "map"] {
@@ -393,6 +393,11 @@ fn row(scope: Scope) -> Option<&'static Row> {
 
 fn is_number(row: &Row) -> bool {
     matches!(row.kind, Kind::Bool | Kind::Int | Kind::Linger | Kind::Reserved)
+}
+
+/// The article for a word in quotes.
+fn article(quoted: &str) -> &'static str {
+    if quoted.starts_with("`i") { "an" } else { "a" }
 }
 
 /// Where a key that the request does not have belongs.

@@ -1,10 +1,10 @@
 //! Random policies and requests over a small world, so that they meet; and the rules' meaning, written down a second time.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part")]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
-use wskguard_core::policy::layout::{self, *};
+use wskguard_core::policy::layout::*;
 use wskguard_core::policy::{
     AddressClass, BindInput, ClientKey, Fallback, MatchInput, PolicyMode, ProcessKey, Settings, Sharing, Verbosity,
 };
@@ -391,9 +391,14 @@ impl Parts {
 
     /// With counts, size and hash as the parts are now.
     pub fn build(&self) -> Vec<u8> {
+        self.build_as(self.build_header())
+    }
+
+    /// The header, with counts as the parts are now.
+    pub fn build_header(&self) -> Header {
         let count = |length: usize| u32::try_from(length).unwrap().into();
         let mut header = self.header;
-        header.counts = layout::Counts {
+        header.counts = Counts {
             slots: count(self.slots.len()),
             entries: count(self.entries.len()),
             rules: count(self.rules.len()),
@@ -404,7 +409,7 @@ impl Parts {
             map: count(self.map.len()),
             text: count(self.text.len()),
         };
-        self.build_as(header)
+        header
     }
 
     /// With size and hash, and the rest of `header` as it is.
