@@ -5,7 +5,7 @@ use super::answer::{Answer, Value};
 pub use super::judge::GetRefusal;
 use super::judge::{Judge, Rules};
 use super::lengths::Contract;
-use super::request::{EndpointFacts, Request};
+use super::request::{EndpointFacts, Pointer, Request};
 use super::state::{Change, Op, OptionState};
 use crate::catalogue::{self, Opt, Row};
 use crate::status::{Reason, Refusal};
@@ -78,8 +78,8 @@ fn on_thread<'a>(facts: &'a EndpointFacts, state: &'a OptionState) -> Judge<'a> 
     }
 }
 
-/// Any socket: `SO_OPENTYPE` does not look.
-const NO_SOCKET: EndpointFacts = EndpointFacts {
+/// Facts for a call on what is no socket: `SO_OPENTYPE` does not look at them.
+pub const NO_SOCKET: EndpointFacts = EndpointFacts {
     category: crate::Category::Basic,
     socket_type: crate::SocketType::Stream,
     family: crate::Family::INET,
@@ -120,6 +120,29 @@ pub fn get(socket: Option<&Socket<'_>>, thread: &Thread, request: &Request<'_>) 
             size: 0,
             commit: Change::NONE,
         }),
+    }
+}
+
+/// `WSAIoctl` without output, as far as it is about options: `SIO_KEEPALIVE_VALS` wants three ULONGs. \[T\]
+///
+/// # Errors
+/// The refusal, whose `wsa` is the call's error.
+pub fn ioctl(socket: Option<&Socket<'_>>, request: &Request<'_>) -> Result<Change, Refusal> {
+    const SIO_KEEPALIVE_VALS: u32 = 0x9800_0004;
+    const TCP_KEEPALIVE: usize = 12;
+    let Some(socket) = socket else {
+        return Err(Refusal::new(Reason::NotASocket));
+    };
+    if request.code != SIO_KEEPALIVE_VALS {
+        return Ok(Change::fact(Op::Transport));
+    }
+    judge(socket).alive()?;
+    if request.input_pointer != Pointer::Valid {
+        Err(Refusal::new(Reason::Pointer))
+    } else if request.input_len < TCP_KEEPALIVE {
+        Err(Refusal::new(Reason::Length))
+    } else {
+        Ok(Change::NONE)
     }
 }
 
