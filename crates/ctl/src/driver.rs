@@ -1,0 +1,527 @@
+//! The driver as typed calls over a transport. Nothing that comes back is trusted: versions, sizes and counts are checked before
+//! a reply is read, lists are bounded, and a list made of several calls says so when the generation changed in between.
+
+use std::fmt;
+
+use wskguard_abi::{
+    ABI_VERSION, AuditEntry, AuditReply, ClientInfo, Code, CountersReply, DrainReply, DrainRequest, EndpointInfo,
+    GetPolicyRequest, Header, ListEndpointsRequest, ListReply, MAX_POLICY_IMAGE, PolicyReply, QueryEndpointRequest,
+    RangeRequest, ReadAuditRequest, Request, SetPolicyRequest, StatusReply, VersionReply,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    ntstatus,
+    transport::{Transport, TransportError},
+};
+
+/// Bytes of a reply buffer: a page of a list, a piece of a policy image.
+const BUFFER: usize = 64 * 1024;
+/// Most clients or counters that are believed.
+const LONGEST_LIST: usize = 1 << 20;
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The driver is not loaded.
+    Absent,
+    /// The caller may not talk to it, or not change anything.
+    AccessDenied,
+    /// The driver speaks another version of the contract.
+    Version {
+        /// Its contract version.
+        contract: u32,
+        /// Its own version.
+        driver: [u16; 4],
+    },
+    /// The driver refused the request.
+    Status {
+        /// The request.
+        code: Code,
+        /// Its NTSTATUS.
+        status: u32,
+    },
+    /// The device could not be opened: a Win32 error code.
+    Win32(u32),
+    /// The reply is not what the contract says.
+    Malformed {
+        /// The request.
+        code: Code,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// There is no such driver for this operating system.
+    Unsupported,
+}
+
+impl Error {
+    pub(crate) fn new(code: Code, error: TransportError) -> Self {
+        match error {
+            TransportError::Absent => Self::Absent,
+            TransportError::AccessDenied | TransportError::Status(ntstatus::ACCESS_DENIED) => Self::AccessDenied,
+            TransportError::Status(status) => Self::Status { code, status },
+            TransportError::Win32(error) => Self::Win32(error),
+            TransportError::Unsupported => Self::Unsupported,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("the driver is not loaded"),
+            Self::AccessDenied => f.write_str("access to the driver is denied"),
+            Self::Version {
+                contract,
+                driver: [major, minor, patch, _],
+            } => {
+                let ours = env!("CARGO_PKG_VERSION");
+                write!(
+                    f,
+                    "wskguard.sys {major}.{minor}.{patch} speaks contract version {contract}, \
+                     wskguardctl {ours} speaks {ABI_VERSION}"
+                )
+            }
+            Self::Status { code, status } => write!(f, "the driver refused {code:?} with status {status:#010x}"),
+            Self::Win32(error) => write!(f, "cannot open the driver's device: Win32 error {error}"),
+            Self::Malformed { code, what } => write!(f, "the driver's reply to {code:?} is malformed: {what}"),
+            Self::Unsupported => f.write_str("wskguard.sys runs on Windows only"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What this module's calls return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A policy as the driver has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyInForce {
+    /// Its generation; 0 is the built-in one.
+    pub generation: u64,
+    /// Its content hash.
+    pub hash: u64,
+    /// Its image; empty for the built-in one.
+    pub image: Vec<u8>,
+}
+
+/// Counter values and the policy generation they were read under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterValues {
+    /// Policy generation.
+    pub generation: u64,
+    /// The values, by index.
+    pub values: Vec<u64>,
+}
+
+/// Audit records, in no order across processors.
+#[derive(Clone, Debug)]
+pub struct AuditBatch {
+    /// This reader's and the writers' books.
+    pub reply: AuditReply,
+    /// The records.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct Driver<T> {
+    transport: T,
+    buffer: Vec<u8>,
+}
+
+impl<T: Transport> Driver<T> {
+    /// Over this transport.
+    pub fn new(transport: T) -> Self {
+        Self {
+            transport,
+            buffer: vec![0; BUFFER],
+        }
+    }
+
+    /// The transport below.
+    pub fn transport(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Versions of the driver and of the contract it speaks. Works with every version.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn version(&mut self) -> Result<VersionReply> {
+        let code = Code::QueryVersion;
+        let length = self
+            .transport
+            .call(code, &[], &mut self.buffer)
+            .map_err(|error| Error::new(code, error))?;
+        let (version, _) =
+            VersionReply::read_from_prefix(self.buffer.get(..length).unwrap_or_default()).map_err(|_| {
+                Error::Malformed {
+                    code,
+                    what: "too short",
+                }
+            })?;
+        Ok(version)
+    }
+
+    /// What the driver is and does.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn status(&mut self) -> Result<StatusReply> {
+        Ok(self
+            .call::<StatusReply>(Code::QueryStatus, Request::default().as_bytes())?
+            .0)
+    }
+
+    /// Puts `image` in force and returns what is in force now. With `expected`, only if that generation is in force.
+    ///
+    /// # Errors
+    /// See [`Error`]. The old policy is in force then.
+    pub fn set_policy(&mut self, image: &[u8], expected: Option<u64>) -> Result<PolicyReply> {
+        let code = Code::SetPolicy;
+        let length = u32::try_from(image.len())
+            .ok()
+            .filter(|&length| length <= MAX_POLICY_IMAGE);
+        let length = length.ok_or(Error::Malformed {
+            code,
+            what: "the image is too large to send",
+        })?;
+        let mut request = SetPolicyRequest::new(length);
+        request.expected_generation = expected.unwrap_or(request.expected_generation);
+        let input = [request.as_bytes(), image].concat();
+        Ok(self.call::<PolicyReply>(code, &input)?.0)
+    }
+
+    /// The policy in force, whole. Begins again when it changes meanwhile.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn policy_in_force(&mut self) -> Result<PolicyInForce> {
+        let code = Code::GetPolicy;
+        let mut policy = PolicyInForce {
+            generation: 0,
+            hash: 0,
+            image: Vec::new(),
+        };
+        for _ in 0..=MAX_POLICY_IMAGE {
+            let offset = u32::try_from(policy.image.len()).unwrap_or(u32::MAX);
+            let (reply, piece) = self.call::<PolicyReply>(code, GetPolicyRequest::new(offset).as_bytes())?;
+            if offset != 0 && (reply.generation, reply.hash) != (policy.generation, policy.hash) {
+                policy.image.clear();
+                continue;
+            }
+            let piece = piece.get(..reply.count as usize).ok_or(Error::Malformed {
+                code,
+                what: "shorter than it says",
+            })?;
+            policy.image.extend_from_slice(piece);
+            (policy.generation, policy.hash) = (reply.generation, reply.hash);
+            if reply.total > MAX_POLICY_IMAGE || policy.image.len() > reply.total as usize {
+                return Err(Error::Malformed {
+                    code,
+                    what: "longer than it says",
+                });
+            }
+            if policy.image.len() == reply.total as usize {
+                return Ok(policy);
+            }
+            if piece.is_empty() {
+                break;
+            }
+        }
+        Err(Error::Malformed {
+            code,
+            what: "it does not end",
+        })
+    }
+
+    /// The counters, in the order of the core's list. A driver may have more of them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn counters(&mut self) -> Result<CounterValues> {
+        let code = Code::QueryCounters;
+        let (reply, tail) = self.call::<CountersReply>(code, Request::default().as_bytes())?;
+        Ok(CounterValues {
+            generation: reply.generation,
+            values: numbers(code, &reply, tail)?,
+        })
+    }
+
+    /// Hits of every rule of the policy in force, those of the default action last. Begins again when the policy changes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn rule_counters(&mut self) -> Result<CounterValues> {
+        let code = Code::QueryRuleCounters;
+        let mut hits = CounterValues {
+            generation: 0,
+            values: Vec::new(),
+        };
+        for _ in 0..LONGEST_LIST {
+            let first = u32::try_from(hits.values.len()).unwrap_or(u32::MAX);
+            let (reply, tail) = self.call::<CountersReply>(code, RangeRequest::new(first, u32::MAX).as_bytes())?;
+            if first != 0 && reply.generation != hits.generation {
+                hits.values.clear();
+                continue;
+            }
+            if reply.first != first {
+                return Err(Error::Malformed {
+                    code,
+                    what: "it begins elsewhere",
+                });
+            }
+            let piece = numbers(code, &reply, tail)?;
+            hits.generation = reply.generation;
+            hits.values.extend_from_slice(&piece);
+            if hits.values.len() >= reply.total as usize {
+                return Ok(hits);
+            }
+            if piece.is_empty() {
+                break;
+            }
+        }
+        Err(Error::Malformed {
+            code,
+            what: "it does not end",
+        })
+    }
+
+    /// All endpoints, a page of memory at a time, as each page was when it was asked for.
+    pub fn endpoints(&mut self) -> Endpoints<'_, T> {
+        Endpoints {
+            driver: self,
+            page: Vec::new().into_iter(),
+            cursor: Some(0),
+        }
+    }
+
+    /// One endpoint; none when it is gone, or never was.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn endpoint(&mut self, id: u64) -> Result<Option<EndpointInfo>> {
+        let code = Code::QueryEndpoint;
+        match self.call::<ListReply>(code, QueryEndpointRequest::new(id).as_bytes()) {
+            Ok((reply, tail)) => Ok(elements(code, &reply, tail)?.into_iter().next()),
+            Err(Error::Status {
+                status: ntstatus::NOT_FOUND,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Attached clients.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn clients(&mut self) -> Result<Vec<ClientInfo>> {
+        let code = Code::ListClients;
+        let mut clients = Vec::new();
+        let mut first = 0;
+        while clients.len() < LONGEST_LIST {
+            let (reply, tail) = self.call::<ListReply>(code, RangeRequest::new(first, u32::MAX).as_bytes())?;
+            clients.extend(elements::<ClientInfo>(code, &reply, tail)?);
+            match u32::try_from(reply.next) {
+                Ok(0) => return Ok(clients),
+                Ok(next) if next > first => first = next,
+                _ => break,
+            }
+        }
+        Err(Error::Malformed {
+            code,
+            what: "it does not end",
+        })
+    }
+
+    /// Audit records at the cursor of this handle, at most `max`, and the books. `flags`: [`wskguard_abi::audit_flags`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn read_audit(&mut self, flags: u32, max: u32) -> Result<AuditBatch> {
+        self.audit(Code::ReadAudit, flags, max)
+    }
+
+    /// As [`Self::read_audit`], but waits until there is a record.
+    ///
+    /// # Errors
+    /// See [`Error`]; `STATUS_CANCELLED` when the wait was given up.
+    pub fn wait_audit(&mut self, flags: u32, max: u32) -> Result<AuditBatch> {
+        self.audit(Code::WaitAudit, flags, max)
+    }
+
+    fn audit(&mut self, code: Code, flags: u32, max: u32) -> Result<AuditBatch> {
+        let (reply, tail) = self.call::<AuditReply>(code, ReadAuditRequest::new(flags, max).as_bytes())?;
+        Ok(AuditBatch {
+            reply,
+            entries: counted(code, reply.count, reply.element_size, tail)?,
+        })
+    }
+
+    /// Begins or ends draining; what still holds the driver.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn drain(&mut self, begin: bool) -> Result<DrainReply> {
+        Ok(self
+            .call::<DrainReply>(Code::Drain, DrainRequest::new(begin).as_bytes())?
+            .0)
+    }
+
+    /// Refuses policy changes and draining until the machine restarts.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn lock(&mut self) -> Result<()> {
+        self.send(Code::Lock, Request::default().as_bytes()).map(drop)
+    }
+
+    /// Sends a request whose reply begins with an `R`, and returns that and what follows it.
+    pub(crate) fn call<R: Reply>(&mut self, code: Code, input: &[u8]) -> Result<(R, &[u8])> {
+        let length = self.send(code, input)?;
+        let reply = self.buffer.get(..length).ok_or(Error::Malformed {
+            code,
+            what: "longer than its buffer",
+        })?;
+        let (fixed, tail) = R::read_from_prefix(reply).map_err(|_| Error::Malformed {
+            code,
+            what: "too short",
+        })?;
+        if fixed.header() != Header::of::<R>() {
+            return Err(Error::Malformed {
+                code,
+                what: "its header is another's",
+            });
+        }
+        Ok((fixed, tail))
+    }
+
+    /// Sends a request; when the driver speaks another version, asks which.
+    fn send(&mut self, code: Code, input: &[u8]) -> Result<usize> {
+        match self.transport.call(code, input, &mut self.buffer) {
+            Ok(length) => Ok(length),
+            Err(TransportError::Status(ntstatus::REVISION_MISMATCH)) => {
+                let version = self.version()?;
+                Err(Error::Version {
+                    contract: version.header.abi_version,
+                    driver: version.driver,
+                })
+            }
+            Err(error) => Err(Error::new(code, error)),
+        }
+    }
+}
+
+/// The fixed part of a reply.
+pub(crate) trait Reply: FromBytes + KnownLayout + Immutable {
+    fn header(&self) -> Header;
+}
+
+macro_rules! replies {
+    ($($reply:ty),*) => {$(
+        impl Reply for $reply {
+            fn header(&self) -> Header {
+                self.header
+            }
+        }
+    )*};
+}
+replies!(
+    StatusReply,
+    PolicyReply,
+    CountersReply,
+    ListReply,
+    DrainReply,
+    AuditReply
+);
+
+/// The elements that follow a list's fixed part.
+fn elements<E: FromBytes>(code: Code, reply: &ListReply, tail: &[u8]) -> Result<Vec<E>> {
+    counted(code, reply.count, reply.element_size, tail)
+}
+
+/// `count` elements of `size` bytes at the front of `tail`.
+pub(crate) fn counted<E: FromBytes>(code: Code, count: u32, size: u32, tail: &[u8]) -> Result<Vec<E>> {
+    if count != 0 && size as usize != size_of::<E>() {
+        return Err(Error::Malformed {
+            code,
+            what: "its elements have another size",
+        });
+    }
+    let chunks = tail.chunks_exact(size_of::<E>());
+    if chunks.len() < count as usize {
+        return Err(Error::Malformed {
+            code,
+            what: "shorter than it says",
+        });
+    }
+    Ok(chunks
+        .take(count as usize)
+        .filter_map(|bytes| E::read_from_bytes(bytes).ok())
+        .collect())
+}
+
+fn numbers(code: Code, reply: &CountersReply, tail: &[u8]) -> Result<Vec<u64>> {
+    let bytes = tail.get(..reply.count as usize * size_of::<u64>());
+    let bytes = bytes.ok_or(Error::Malformed {
+        code,
+        what: "shorter than it says",
+    })?;
+    let (chunks, _) = bytes.as_chunks();
+    Ok(chunks.iter().copied().map(u64::from_le_bytes).collect())
+}
+
+/// The endpoints of [`Driver::endpoints`].
+#[derive(Debug)]
+pub struct Endpoints<'a, T> {
+    driver: &'a mut Driver<T>,
+    page: std::vec::IntoIter<EndpointInfo>,
+    /// Where the next page begins; none after the last.
+    cursor: Option<u64>,
+}
+
+impl<T: Transport> Endpoints<'_, T> {
+    /// The next page; empty at the end.
+    ///
+    /// # Errors
+    /// See [`Error`]. The list ends then.
+    pub fn next_page(&mut self) -> Result<Vec<EndpointInfo>> {
+        let code = Code::ListEndpoints;
+        while let Some(cursor) = self.cursor.take() {
+            let request = ListEndpointsRequest::new(cursor, u32::MAX);
+            let (reply, tail) = self.driver.call::<ListReply>(code, request.as_bytes())?;
+            let page = elements::<EndpointInfo>(code, &reply, tail)?;
+            if reply.next == cursor && cursor != 0 {
+                return Err(Error::Malformed {
+                    code,
+                    what: "it does not end",
+                });
+            }
+            self.cursor = (reply.next != 0).then_some(reply.next);
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl<T: Transport> Iterator for Endpoints<'_, T> {
+    type Item = Result<EndpointInfo>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(endpoint) = self.page.next() {
+            return Some(Ok(endpoint));
+        }
+        match self.next_page() {
+            Ok(page) => {
+                self.page = page.into_iter();
+                self.page.next().map(Ok)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

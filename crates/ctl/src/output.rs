@@ -1,0 +1,146 @@
+//! Where a command's results go: data to stdout, as text for people or as JSON; hints and warnings to stderr.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// How a piece of text stands out, where colours are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// A title.
+    Head,
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Warn,
+    /// Wrong.
+    Bad,
+    /// Less important.
+    Dim,
+}
+
+impl Style {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Head => "1",
+            Self::Good => "32",
+            Self::Warn => "33",
+            Self::Bad => "31",
+            Self::Dim => "2",
+        }
+    }
+}
+
+/// The two streams, and how to write to them.
+pub struct Output<'a> {
+    stdout: &'a mut dyn Write,
+    stderr: &'a mut dyn Write,
+    /// JSON instead of text.
+    pub json: bool,
+    /// Colours on stdout.
+    pub color: bool,
+    /// Colours on stderr.
+    pub color_stderr: bool,
+}
+
+impl<'a> Output<'a> {
+    /// Text without colours.
+    pub fn new(stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
+        Self {
+            stdout,
+            stderr,
+            json: false,
+            color: false,
+            color_stderr: false,
+        }
+    }
+
+    /// `text` in `style`, for stdout.
+    #[must_use]
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        paint(self.color, style, text)
+    }
+
+    /// One line of data.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.stdout, "{line}")
+    }
+
+    /// Data as it is.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn raw(&mut self, data: &[u8]) -> io::Result<()> {
+        self.stdout.write_all(data)
+    }
+
+    /// A whole result as JSON, for reading.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn document<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *self.stdout, value)?;
+        self.line("")
+    }
+
+    /// One element of a list or stream as JSON, in one line.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn element<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        serde_json::to_writer(&mut *self.stdout, value)?;
+        self.line("")
+    }
+
+    /// What was printed reaches the reader now: before a wait.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
+
+    /// What may help. Lost if stderr is gone.
+    pub fn hint(&mut self, hint: &str) {
+        self.say("hint", Style::Good, hint);
+    }
+
+    /// What should be known although the command goes on.
+    pub fn warn(&mut self, warning: &str) {
+        self.say("warning", Style::Warn, warning);
+    }
+
+    /// How something long is going.
+    pub fn progress(&mut self, line: &str) {
+        let _ = writeln!(self.stderr, "{}", paint(self.color_stderr, Style::Dim, line));
+    }
+
+    /// Why the command failed.
+    pub fn error(&mut self, message: &str) {
+        self.say("error", Style::Bad, message);
+    }
+
+    /// Text to stderr as it is.
+    pub fn complain(&mut self, text: &str) {
+        let _ = write!(self.stderr, "{text}");
+    }
+
+    fn say(&mut self, word: &str, style: Style, text: &str) {
+        let _ = writeln!(self.stderr, "{}: {text}", paint(self.color_stderr, style, word));
+    }
+}
+
+fn paint(color: bool, style: Style, text: &str) -> String {
+    if color && style != Style::Plain && !text.is_empty() {
+        format!("\u{1b}[{}m{text}\u{1b}[0m", style.code())
+    } else {
+        text.to_owned()
+    }
+}
