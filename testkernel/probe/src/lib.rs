@@ -1,18 +1,42 @@
-//! A WSK client driver that does what a test tells it.
+//! probe.sys: a WSK client driver that does what a test tells it.
+//!
+//! A script opens the device and names clients, sockets and requests by ids; each operation is one IOCTL (`probe_protocol::probe`).
+//! The probe calls any function of a provider with any arguments, notes every return, completion and callback in one order, and
+//! keeps to the rules itself: it frees what is its own, waits never without a time-out, and survives what a provider does. It uses
+//! documented interfaces only, so that the same file drives the test kernel and Windows.
 #![no_std]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod arguments;
+mod buffer;
+mod callbacks;
+mod client;
+mod device;
+mod flip;
+mod invoke;
+mod ke;
+mod load;
+mod log;
+mod names;
+mod request;
+mod session;
+mod shared;
+mod socket;
+mod table;
 
 extern crate wdk_panic;
 
 use wdk_alloc::WdkAllocator;
-use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS, ntddk::DbgPrint};
+use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS};
 
 #[global_allocator]
 static GLOBAL: WdkAllocator = WdkAllocator;
-
-extern "C" fn driver_unload(_driver: *mut DRIVER_OBJECT) {
-    // SAFETY: the format is NUL-terminated and names no argument.
-    unsafe { DbgPrint(c"probe: unloaded\n".as_ptr()) };
-}
 
 /// Entry point. `PASSIVE_LEVEL`.
 ///
@@ -21,9 +45,11 @@ extern "C" fn driver_unload(_driver: *mut DRIVER_OBJECT) {
 /// Only the I/O manager calls it.
 // SAFETY: the name is the one the I/O manager looks for, and no other symbol has it.
 #[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
-    driver.DriverUnload = Some(driver_unload);
-    // SAFETY: the format is NUL-terminated and names no argument.
-    unsafe { DbgPrint(c"probe: loaded\n".as_ptr()) };
-    STATUS_SUCCESS
+pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
+    // SAFETY: the I/O manager's string is valid for the call.
+    let registry_path = unsafe { &*registry_path };
+    match device::start(driver, registry_path) {
+        Ok(()) => STATUS_SUCCESS,
+        Err(status) => status,
+    }
 }
