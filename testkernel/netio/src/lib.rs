@@ -1,29 +1,31 @@
-//! Test kernel: NMR and a WSK provider over host sockets.
+//! netio.sys of the test kernel: the Network Module Registrar, the WSK registration library, and a WSK provider over the sockets of
+//! the host that runs the test kernel.
+//!
+//! It stands for the operating system, so it keeps the contracts of the real one and looks at how its callers keep theirs: what
+//! they do wrong is printed and counted. Everything starts at the first call, since an imported driver's entry point is not run.
 #![no_std]
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "calls of the host go in groups that share one proof")]
 
-extern crate wdk_panic;
+extern crate alloc;
 
-use wdk_alloc::WdkAllocator;
-use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS, ntddk::DbgPrint};
-
-#[global_allocator]
-static GLOBAL: WdkAllocator = WdkAllocator;
-
-extern "C" fn driver_unload(_driver: *mut DRIVER_OBJECT) {
-    // SAFETY: the format is NUL-terminated and names no argument.
-    unsafe { DbgPrint(c"netio: unloaded\n".as_ptr()) };
-}
-
-/// Entry point. `PASSIVE_LEVEL`.
-///
-/// # Safety
-///
-/// Only the I/O manager calls it.
-// SAFETY: the name is the one the I/O manager looks for, and no other symbol has it.
-#[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
-    driver.DriverUnload = Some(driver_unload);
-    // SAFETY: the format is NUL-terminated and names no argument.
-    unsafe { DbgPrint(c"netio: loaded\n".as_ptr()) };
-    STATUS_SUCCESS
-}
+mod buffer;
+mod device;
+mod engine;
+mod entry;
+mod host;
+mod level;
+mod memory;
+mod nmr;
+mod provider;
+mod registration;
+mod report;
+mod script;
+mod status;
+mod sync;
+mod system;
