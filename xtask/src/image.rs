@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 use object::{
     LittleEndian as LE,
-    pe::{
-        IMAGE_DIRECTORY_ENTRY_BASERELOC, IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE,
-        ImageNtHeaders64,
-    },
+    pe::{IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE, ImageNtHeaders64},
     read::pe::{ImageThunkData as _, ImportTable, PeFile64},
 };
 
@@ -84,9 +81,7 @@ fn thunk_names(table: &ImportTable<'_>, address: u32) -> Result<Vec<String>> {
 
 fn relocations(file: &PeFile64<'_>) -> Result<Option<usize>> {
     let characteristics = file.nt_headers().file_header.characteristics.get(LE).0;
-    if characteristics & IMAGE_FILE_RELOCS_STRIPPED.0 != 0
-        || file.data_directory(IMAGE_DIRECTORY_ENTRY_BASERELOC).is_none()
-    {
+    if characteristics & IMAGE_FILE_RELOCS_STRIPPED.0 != 0 {
         return Ok(None);
     }
     let Some(mut blocks) = file
