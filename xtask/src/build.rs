@@ -135,6 +135,10 @@ fn collect(release: &Path, out: &Path, product: &Product) -> Result<()> {
             copy(&from, &out.join(product.file).with_extension(extension))?;
         }
         let driver = out.join(product.file);
+        if cfg!(windows) {
+            // Microsoft's linker writes its own.
+            return Ok(());
+        }
         build_id::stamp(&driver, &driver.with_extension("pdb"))?;
     }
     Ok(())

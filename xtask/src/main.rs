@@ -13,6 +13,7 @@ mod report;
 mod reproducible;
 mod session;
 mod setup;
+mod suite;
 mod test;
 mod wdk;
 
@@ -38,6 +39,8 @@ enum Command {
     Build(build::Options),
     /// Check, build and test everything; the last line sums up
     Test(test::TestCommand),
+    /// Run the HLK-style suite on the test kernel against what `build` made
+    Hlk(suite::SuiteCommand),
     /// Show wskguard at work on the test kernel
     Demo,
     /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
@@ -68,6 +71,7 @@ fn run(command: Command) -> Result<()> {
             build::run(&layout, &options)
         }
         Command::Test(command) => test::run(&layout, &command),
+        Command::Hlk(command) => suite::run_command(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

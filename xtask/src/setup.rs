@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
     if !missing.is_empty() {
         install(&missing)?;
     }
-    install_targets()
+    install_rust_parts()
 }
 
 /// What a Debian package would have to bring.
@@ -43,13 +43,15 @@ enum Tool {
 
 fn missing_tools() -> Vec<Tool> {
     let llvm = Llvm::find().is_err().then_some(Tool::Llvm);
-    let absent =
-        |program: &str| !env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|p| p.join(program).is_file());
     let programs = PROGRAMS
         .iter()
-        .filter(|(program, _)| absent(program))
+        .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| Tool::Package(package));
     llvm.into_iter().chain(programs).collect()
+}
+
+fn on_path(program: &str) -> bool {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
 }
 
 fn install(missing: &[Tool]) -> Result<()> {
@@ -72,7 +74,8 @@ fn install(missing: &[Tool]) -> Result<()> {
             Tool::Package(name) => packages.push((*name).to_owned()),
         }
     }
-    println!("Installing with apt-get: {}.", packages.join(" "));
+    let how = if is_root() { "apt-get" } else { "sudo apt-get" };
+    println!("Installing with {how}: {}.", packages.join(" "));
     let mut arguments = vec!["install", "--yes", "--quiet=2", "--no-install-recommends"];
     arguments.extend(packages.iter().map(String::as_str));
     apt(&arguments)?;
@@ -99,15 +102,15 @@ fn llvm_packages() -> Result<Vec<String>> {
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
-    let mut apt = if is_root() {
-        Command::new("apt-get")
-    } else {
-        println!("(as root, by sudo)");
-        let mut sudo = Command::new("sudo");
-        sudo.arg("apt-get");
-        sudo
-    };
-    command::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+    let mut as_root = Command::new(if is_root() { "env" } else { "sudo" });
+    if !is_root() {
+        as_root.arg("env");
+    }
+    command::run(
+        as_root
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+            .args(arguments),
+    )
 }
 
 #[cfg(unix)]
@@ -128,17 +131,26 @@ fn is_debian() -> bool {
     })
 }
 
-/// The standard libraries of the targets that are built for.
-fn install_targets() -> Result<()> {
+/// The standard libraries of the targets that are built for, and cargo's subcommands that the tests use.
+fn install_rust_parts() -> Result<()> {
     let sysroot = PathBuf::from(command::output(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
     for target in [DRIVER_TARGET, PROGRAM_TARGET] {
         if !has_target(&sysroot, target) {
-            println!("Installing the Rust target {target} (rustup).");
-            command::run(Command::new("rustup").args(["target", "add", target]))
-                .with_context(|| format!("{target} is missing and rustup cannot add it"))?;
+            rustup(&["target", "add", target])?;
+        }
+    }
+    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
+        // Not on the path: rustup puts a proxy there in any case.
+        if !sysroot.join("bin").join(program).is_file() {
+            rustup(&["component", "add", component])?;
         }
     }
     Ok(())
+}
+
+fn rustup(arguments: &[&str]) -> Result<()> {
+    println!("Running rustup {}.", arguments.join(" "));
+    command::run(Command::new("rustup").args(arguments)).context("without rustup, install it by hand")
 }
 
 fn has_target(sysroot: &Path, target: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
@@ -10,14 +10,12 @@ use crate::{
     checks, command,
     layout::Layout,
     report::{Counts, Report},
-    reproducible,
-    session::{Options, Session},
-    setup,
+    reproducible, setup,
+    suite::{self, SuiteCommand},
     wdk::Wdk,
 };
 
 const CARGO_LIMIT: Duration = Duration::from_mins(30);
-const HLK_LIMIT: Duration = Duration::from_mins(20);
 
 #[derive(Args, Debug)]
 pub(crate) struct TestCommand {
@@ -53,7 +51,7 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
             });
         }
         println!("Suite on the test kernel");
-        match suite(layout, &logs) {
+        match suite::run(layout, &SuiteCommand::default()) {
             Ok(counts) => report.add("hlk", counts),
             Err(error) => report.test("hlk", || Err(error)),
         }
@@ -175,37 +173,6 @@ fn count_tests(text: &str) -> Counts {
         }
     }
     counts
-}
-
-/// The HLK-style suite, in a session of its own.
-fn suite(layout: &Layout, logs: &Path) -> Result<Counts> {
-    let session = Session::start(layout, &Options::new(layout))?;
-    let log = logs.join("hlk.log");
-    let finished = session.run_logged(&layout.out().join("hlk.exe"), &["run".to_owned()], &log, HLK_LIMIT)?;
-    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    print!("{text}");
-    if finished.timed_out() {
-        bail!(
-            "hlk.exe did not end within {} s; the drivers printed: {}",
-            HLK_LIMIT.as_secs(),
-            session.log().display()
-        );
-    }
-    let closing = text
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .context("hlk.exe printed nothing")?;
-    let counts = Counts::parse(closing)?;
-    ensure!(
-        finished.success() || counts.failed > 0,
-        "hlk.exe ended with {:?}",
-        finished.status
-    );
-    ensure!(counts.passed + counts.failed > 0, "hlk.exe ran no test");
-    if counts.failed == 0 {
-        session.forget_log();
-    }
-    Ok(counts)
 }
 
 /// Runs a command whose output matters only if it fails.

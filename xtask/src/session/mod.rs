@@ -4,6 +4,7 @@
 //! group: Wine gives each group a process, and drivers in different processes would not see each other.
 
 pub(crate) mod cli;
+mod interrupt;
 mod prefix;
 
 use std::{
@@ -72,10 +73,10 @@ impl Session {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let log = layout.logs()?.join(&name).with_extension("log");
-        let session = Self {
-            prefix: prefix::copy(layout, &name)?,
-            log,
-        };
+        interrupt::guard()?;
+        let prefix = prefix::copy(layout, &name)?;
+        interrupt::add(&prefix);
+        let session = Self { prefix, log };
         session.boot(options)?;
         session.load(layout, options)?;
         Ok(session)
@@ -260,6 +261,7 @@ fn printed_line(line: &str) -> &str {
 impl Drop for Session {
     fn drop(&mut self) {
         prefix::end(&self.prefix);
+        interrupt::remove(&self.prefix);
     }
 }
 
