@@ -5,9 +5,19 @@ use super::lookup::by_name;
 /// Value of a header constant by its name; options and IOCTLs come from the catalogue.
 #[must_use]
 pub fn constant(name: &str) -> Option<u32> {
+    if let Some(arguments) = name.strip_prefix("MAKE_WSK_VERSION(") {
+        return version(arguments.strip_suffix(')')?);
+    }
     by_name(name)
         .map(|row| row.code)
         .or_else(|| CONSTANTS.iter().find(|(n, _)| *n == name).map(|&(_, value)| value))
+}
+
+/// `MAKE_WSK_VERSION(major, minor)`.
+fn version(arguments: &str) -> Option<u32> {
+    let (major, minor) = arguments.split_once(',')?;
+    let (major, minor): (u8, u8) = (major.trim().parse().ok()?, minor.trim().parse().ok()?);
+    Some(u32::from(u16::from_be_bytes([major, minor])))
 }
 
 /// Names and values.
@@ -39,6 +49,12 @@ static CONSTANTS: &[(&str, u32)] = &[
     ("FIONREAD", 0x4004_667F),
     ("FIONBIO", 0x8004_667E),
     ("SIOCATMARK", 0x4004_7307),
+    // How IOCTL codes are made up.
+    ("IOC_VOID", 0x2000_0000),
+    ("IOC_OUT", 0x4000_0000),
+    ("IOC_IN", 0x8000_0000),
+    ("IOC_INOUT", 0xC000_0000),
+    ("IOC_WSK", 0x0F00_0000),
     // WSK_CONTROL_SOCKET_TYPE and WSK_INSPECT_ACTION.
     ("WskSetOption", 0),
     ("WskGetOption", 1),
@@ -79,9 +95,23 @@ static CONSTANTS: &[(&str, u32)] = &[
     ("WSK_SET_STATIC_EVENT_CALLBACKS", 7),
     ("WSK_TDI_BEHAVIOR", 8),
     ("WSK_TDI_BEHAVIOR_BYPASS_TDI", 1),
-    // MAKE_WSK_VERSION(major, minor) is major << 8 | minor.
-    ("MAKE_WSK_VERSION(1,0)", 0x0100),
-    ("MAKE_WSK_VERSION(1,1)", 0x0101),
     ("WSK_NO_WAIT", 0),
     ("WSK_INFINITE_WAIT", 0xFFFF_FFFF),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::constant;
+
+    #[test]
+    fn versions_and_codes() {
+        assert_eq!(constant("MAKE_WSK_VERSION(1,0)"), Some(0x0100));
+        assert_eq!(constant("MAKE_WSK_VERSION(2, 3)"), Some(0x0203));
+        assert_eq!(constant("MAKE_WSK_VERSION(1)"), None);
+        assert_eq!(constant("SO_EXCLUSIVEADDRUSE"), Some(!4));
+        assert_eq!(constant("SO_NONE"), None);
+        // _WSAIOW(IOC_WSK, 1)
+        let parts = ["IOC_IN", "IOC_WSK"].map(|name| constant(name).unwrap());
+        assert_eq!(constant("SIO_WSK_SET_REMOTE_ADDRESS"), Some(parts[0] | parts[1] | 1));
+    }
+}

@@ -198,6 +198,8 @@ impl Judge<'_> {
             (Opt::KeepAlive, Phase::Disconnected) if op == Op::Flag(Flag::KeepAlive, true) => Reason::NotConnected,
             // so-conditional-accept page: WSAEINVAL once it listens.
             (Opt::ConditionalAccept, Phase::Listening) => Reason::Phase,
+            // [SOL] after ConnectEx.
+            (Opt::UpdateConnectContext, phase) if phase != Phase::Connected => Reason::NotConnected,
             // [SOL] unbound sockets.
             (Opt::RandomizePort, phase) if phase != Phase::Unbound => Reason::Phase,
             _ => return Ok(()),

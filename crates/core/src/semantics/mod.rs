@@ -28,5 +28,7 @@ pub use request::{EndpointFacts, MINUS_ONE, Pointer, Request, capture_len};
 pub use shared::SharedOptions;
 pub use state::{Change, Flag, Number, Op, OptionState, Undo, inherit};
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
 mod tests;

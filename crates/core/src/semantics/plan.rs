@@ -1,6 +1,7 @@
 //! The decision on a WSK control request. Pure: depends on its arguments only. IRQL <= `DISPATCH_LEVEL`.
 
 use super::answer::{Answer, Value};
+use super::config::EndpointConfig;
 use super::form::wsk_form;
 use super::judge::{Judge, Rules};
 use super::lengths::{self, Contract};
@@ -137,7 +138,7 @@ pub fn plan(facts: &EndpointFacts, state: &OptionState, phase: Phase, mode: Mode
 /// What the documented contract says against an option request, beside its WSK form.
 fn breach(strict: &Judge<'_>, row: Option<&'static Row>, request: &Request<'_>) -> Option<Refusal> {
     // Neither the level nor the option is known: the transport's, which will answer.
-    let row = row.filter(|row| row.wsk.support != Support::NotApplicable)?;
+    let row = row?;
     if request.kind == RequestKind::Set {
         strict.set(row, request).err()
     } else {
@@ -152,8 +153,9 @@ fn breach(strict: &Judge<'_>, row: Option<&'static Row>, request: &Request<'_>) 
 
 /// Bytes that a get must have room for by documentation. The pages give four for the transport booleans too.
 fn documented_output(row: &Row) -> usize {
-    match row.class {
-        Class::B => 4,
+    match (row.id, row.class) {
+        (Opt::PvdConfig, _) => EndpointConfig::SIZE,
+        (_, Class::B) => 4,
         _ => row.get_len.minimum().unwrap_or(0),
     }
 }

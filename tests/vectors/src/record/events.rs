@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use wskguard_core::Phase;
-use wskguard_core::semantics::{Change, Number, Op as StateOp};
+use wskguard_core::semantics::{Change, Flag, Number, Op as StateOp};
 use wskguard_core::status::{nt, wsa};
 
 use super::net::not_a_socket;
@@ -61,7 +61,7 @@ impl World {
                 })
             }
             Op::Complete { request } => self.complete(request),
-            Op::Sendto { .. } => unsupported("a send without a connection is the transport's"),
+            Op::Sendto { sock, to, bytes } => self.sendto(sock, to, &bytes.0),
             _ => unsupported("needs the driver in the test kernel"),
         }
     }
@@ -160,51 +160,84 @@ impl World {
     }
 
     fn send(&mut self, name: &str, bytes: &[u8], flags: &[String]) -> Result<Observed, Stop> {
-        if !flags.is_empty() {
-            return unsupported("out-of-band data is the transport's");
-        }
+        let urgent = urgent(flags)?;
         let Some(socket) = self.socket(name)? else {
             return Ok(not_a_socket());
         };
         if let Some(error) = socket.connection_error() {
             return Ok(Observed::wsa(error));
         }
-        let Some(peer) = socket.peer.clone() else {
-            return unsupported("the peer is the transport's");
+        let observed = Observed {
+            count: u64::try_from(bytes.len()).ok(),
+            ..Observed::wsa(0)
         };
-        let count = u64::try_from(bytes.len()).ok();
-        let waiting = self
+        // [T] a connected datagram socket may send to the broadcast address without SO_BROADCAST.
+        let Some(peer) = socket.peer.clone().filter(|_| socket.is_stream()) else {
+            return Ok(observed);
+        };
+        let Some(receiver) = self.sockets.get_mut(&peer) else {
+            return Ok(observed);
+        };
+        if urgent && !receiver.state.flag(Flag::OobInline) {
+            receiver.out_of_band.extend_from_slice(bytes);
+            return Ok(observed);
+        }
+        match self
             .requests
             .values_mut()
-            .find(|request| request.sock == peer && request.done.is_none());
-        match (waiting, self.sockets.get_mut(&peer)) {
-            (Some(request), _) => {
-                let count = count.map(|count| count.min(request.len));
+            .find(|request| request.sock == peer && request.done.is_none())
+        {
+            Some(request) => {
+                let count = observed.count.map(|count| count.min(request.len));
                 request.done = Some(Completion {
                     wsa: 0,
                     status: Some(0),
                     count,
                 });
             }
-            (None, Some(socket)) => socket.inbox.extend_from_slice(bytes),
-            (None, None) => {}
+            None => receiver.inbox.extend_from_slice(bytes),
         }
-        Ok(Observed {
-            count,
-            ..Observed::wsa(0)
-        })
+        Ok(observed)
+    }
+
+    /// The gate for broadcasts is at each send. [T] test_broadcast; the code is documented only.
+    fn sendto(&mut self, name: &str, to: &str, bytes: &[u8]) -> Result<Observed, Stop> {
+        let Some(socket) = self.socket(name)? else {
+            return Ok(not_a_socket());
+        };
+        if socket.is_stream() {
+            return unsupported("a send to an address on a stream socket is the transport's");
+        }
+        match to {
+            "broadcast" if !socket.state.flag(Flag::Broadcast) => Ok(Observed::wsa(wsa::EACCES.0)),
+            "broadcast" | "ff01::1" => {
+                self.bind_anywhere(name)?;
+                Ok(Observed {
+                    count: u64::try_from(bytes.len()).ok(),
+                    ..Observed::wsa(0)
+                })
+            }
+            _ => unsupported("where the datagram goes is the transport's"),
+        }
     }
 
     fn recv(&mut self, step: &RecvStep) -> Result<Observed, Stop> {
-        if !step.flags.is_empty() {
-            return unsupported("out-of-band data is the transport's");
-        }
+        let urgent = urgent(&step.flags)?;
         let Some(socket) = self.socket(&step.sock)? else {
             return Ok(not_a_socket());
         };
-        let available = socket.inbox.len().min(usize::try_from(step.len).unwrap_or(usize::MAX));
+        // [T] there is no out-of-band data to ask for while it goes into the stream.
+        if urgent && socket.state.flag(Flag::OobInline) {
+            return Ok(Observed::wsa(wsa::EINVAL.0));
+        }
+        let data = if urgent {
+            &mut socket.out_of_band
+        } else {
+            &mut socket.inbox
+        };
+        let available = data.len().min(usize::try_from(step.len).unwrap_or(usize::MAX));
         if available > 0 {
-            let bytes: Vec<u8> = socket.inbox.drain(..available).collect();
+            let bytes: Vec<u8> = data.drain(..available).collect();
             let buffer = crate::backend::Buffer { bytes, base: 0 };
             return Ok(Observed {
                 count: u64::try_from(available).ok(),
@@ -265,5 +298,14 @@ impl World {
                 ..Observed::default()
             },
         })
+    }
+}
+
+/// Whether the flags are MSG_OOB.
+fn urgent(flags: &[String]) -> Result<bool, Stop> {
+    match flags {
+        [] => Ok(false),
+        [flag] if flag == "oob" => Ok(true),
+        other => Err(Stop::Broken(anyhow!("flags {other:?}"))),
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use wskguard_core::semantics::winsock::{self, Socket};
-use wskguard_core::semantics::{MINUS_ONE, Op, OptionState, Pointer, Request, Value, capture_len, inherit};
+use wskguard_core::semantics::{Flag, MINUS_ONE, Op, OptionState, Pointer, Request, Value, capture_len, inherit};
 use wskguard_core::status::{Refusal, wsa};
 use wskguard_core::{Family, RequestKind, catalogue};
 
@@ -95,6 +95,11 @@ impl World {
                     .state
                     .apply(change)
                     .map_err(|refusal| anyhow!("{refusal:?} after it was planned"))?;
+                // [T] a byte that is pending already moves into the stream.
+                if socket.state.flag(Flag::OobInline) {
+                    let urgent = std::mem::take(&mut socket.out_of_band);
+                    socket.inbox.extend(urgent);
+                }
             }
         }
         Ok(Observed::wsa(0))

@@ -32,6 +32,8 @@ pub(super) struct Sock {
     /// Listener of an AcceptEx that has not been told of its context.
     pub(super) accepted_from: Option<String>,
     pub(super) inbox: Vec<u8>,
+    /// Out-of-band data, kept apart while SO_OOBINLINE is off.
+    pub(super) out_of_band: Vec<u8>,
     /// The connection was reset by its peer.
     pub(super) reset: bool,
 }
@@ -88,6 +90,7 @@ impl Sock {
             peer: None,
             accepted_from: None,
             inbox: Vec::new(),
+            out_of_band: Vec::new(),
             reset: false,
         })
     }
