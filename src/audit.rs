@@ -15,7 +15,10 @@ use crate::guard::{guard, processor, system_time};
 use crate::sockaddr::Address;
 
 /// What one endpoint may write: bursts of 256 records, one every 100 µs on average.
-const ENDPOINT_LIMIT: Limit = Limit { burst: 256, interval: 1000 };
+const ENDPOINT_LIMIT: Limit = Limit {
+    burst: 256,
+    interval: 1000,
+};
 
 const DISPATCH_LEVEL: u8 = 2;
 

@@ -12,8 +12,8 @@ use core::ffi::c_void;
 use wdk_sys::{NTSTATUS, STATUS_REQUEST_NOT_ACCEPTED, STATUS_SUCCESS};
 use wsk_sys::{
     PCMSGHDR, PSOCKADDR, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET, SIZE_T, ULONG,
-    WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_CLIENT_STREAM_DISPATCH,
-    WSK_FLAG_ABORTIVE, WSK_INSPECT_ACTION, WskInspectReject,
+    WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH,
+    WSK_CLIENT_STREAM_DISPATCH, WSK_FLAG_ABORTIVE, WSK_INSPECT_ACTION, WskInspectReject,
 };
 use wskguard_core::{Category, Phase, counters::Counter, semantics};
 
@@ -30,7 +30,11 @@ unsafe fn enter(context: *mut c_void) -> Option<EndpointRef> {
     let endpoint = unsafe { context.cast::<Endpoint>().as_ref() }?;
     let endpoint = endpoint.reference();
     let suppressed = endpoint.is_closing();
-    guard().count(if suppressed { Counter::CallbacksSuppressed } else { Counter::Callbacks });
+    guard().count(if suppressed {
+        Counter::CallbacksSuppressed
+    } else {
+        Counter::Callbacks
+    });
     (!suppressed).then_some(endpoint)
 }
 
@@ -69,11 +73,25 @@ unsafe extern "system" fn accept_event(
     accepted_dispatch: *mut *const WSK_CLIENT_CONNECTION_DISPATCH,
 ) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(listener) = (unsafe { enter(context) }) else { return STATUS_REQUEST_NOT_ACCEPTED };
-    let Some(event) = listen(&listener).and_then(|table| table.WskAcceptEvent) else { return STATUS_REQUEST_NOT_ACCEPTED };
+    let Some(listener) = (unsafe { enter(context) }) else {
+        return STATUS_REQUEST_NOT_ACCEPTED;
+    };
+    let Some(event) = listen(&listener).and_then(|table| table.WskAcceptEvent) else {
+        return STATUS_REQUEST_NOT_ACCEPTED;
+    };
     if accepted.is_null() {
         // SAFETY: the client's own function and context; NULL tells it that its listener is dead.
-        return unsafe { event(listener.context(), flags, local, remote, accepted, accepted_context, accepted_dispatch) };
+        return unsafe {
+            event(
+                listener.context(),
+                flags,
+                local,
+                remote,
+                accepted,
+                accepted_context,
+                accepted_dispatch,
+            )
+        };
     }
     let Some(endpoint) = accepted_endpoint(&listener) else {
         guard().count(Counter::AllocationFailures);
@@ -102,8 +120,10 @@ unsafe extern "system" fn accept_event(
     endpoint.set_callbacks(client_context, client_dispatch.cast());
     // SAFETY: the provider's out parameters.
     unsafe { accepted_context.write(endpoint.as_context()) };
-    // SAFETY: as above; the client's table is NULL or valid.
-    unsafe { accepted_dispatch.write(connection_table(client_dispatch)) };
+    // SAFETY: the client's table is NULL or valid.
+    let own_dispatch = unsafe { connection_table(client_dispatch) };
+    // SAFETY: as above.
+    unsafe { accepted_dispatch.write(own_dispatch) };
     // Open: the client's until it closes it.
     endpoint.into_raw();
     status
@@ -111,7 +131,10 @@ unsafe extern "system" fn accept_event(
 
 /// A wrapper for a connection that `listener` accepts, with the options that it inherits.
 pub fn accepted_endpoint(listener: &Endpoint) -> Option<EndpointRef> {
-    let facts = semantics::EndpointFacts { category: Category::Connection, ..listener.facts };
+    let facts = semantics::EndpointFacts {
+        category: Category::Connection,
+        ..listener.facts
+    };
     let birth = Birth {
         facts,
         context: core::ptr::null_mut(),
@@ -130,7 +153,9 @@ unsafe extern "system" fn inspect_event(
     id: PWSK_INSPECT_ID,
 ) -> WSK_INSPECT_ACTION {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return WskInspectReject };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return WskInspectReject;
+    };
     match listen(&endpoint).and_then(|table| table.WskInspectEvent) {
         // SAFETY: the client's own function and context.
         Some(event) => unsafe { event(endpoint.context(), local, remote, id) },
@@ -140,7 +165,9 @@ unsafe extern "system" fn inspect_event(
 
 unsafe extern "system" fn abort_event(context: *mut c_void, id: PWSK_INSPECT_ID) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return STATUS_SUCCESS };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return STATUS_SUCCESS;
+    };
     match listen(&endpoint).and_then(|table| table.WskAbortEvent) {
         // SAFETY: the client's own function and context.
         Some(event) => unsafe { event(endpoint.context(), id) },
@@ -148,9 +175,15 @@ unsafe extern "system" fn abort_event(context: *mut c_void, id: PWSK_INSPECT_ID)
     }
 }
 
-unsafe extern "system" fn receive_from_event(context: *mut c_void, flags: ULONG, data: PWSK_DATAGRAM_INDICATION) -> NTSTATUS {
+unsafe extern "system" fn receive_from_event(
+    context: *mut c_void,
+    flags: ULONG,
+    data: PWSK_DATAGRAM_INDICATION,
+) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return STATUS_SUCCESS };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return STATUS_SUCCESS;
+    };
     // SAFETY: a datagram socket's table is of this kind, and resident while it is open.
     let table = unsafe { endpoint.callbacks().cast::<WSK_CLIENT_DATAGRAM_DISPATCH>().as_ref() };
     match table.and_then(|table| table.WskReceiveFromEvent) {
@@ -168,7 +201,9 @@ unsafe extern "system" fn receive_event(
     accepted: *mut SIZE_T,
 ) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return STATUS_SUCCESS };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return STATUS_SUCCESS;
+    };
     match connection(&endpoint).and_then(|table| table.WskReceiveEvent) {
         // SAFETY: the client's own function and context.
         Some(event) => unsafe { event(endpoint.context(), flags, data, indicated, accepted) },
@@ -178,7 +213,9 @@ unsafe extern "system" fn receive_event(
 
 unsafe extern "system" fn disconnect_event(context: *mut c_void, flags: ULONG) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return STATUS_SUCCESS };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return STATUS_SUCCESS;
+    };
     if flags & WSK_FLAG_ABORTIVE != 0 {
         endpoint.set_phase(Phase::Disconnected);
     }
@@ -191,7 +228,9 @@ unsafe extern "system" fn disconnect_event(context: *mut c_void, flags: ULONG) -
 
 unsafe extern "system" fn send_backlog_event(context: *mut c_void, ideal: SIZE_T) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return STATUS_SUCCESS };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return STATUS_SUCCESS;
+    };
     match connection(&endpoint).and_then(|table| table.WskSendBacklogEvent) {
         // SAFETY: the client's own function and context.
         Some(event) => unsafe { event(endpoint.context(), ideal) },
@@ -210,10 +249,22 @@ pub unsafe extern "system" fn receive_ex_event(
     accepted: *mut SIZE_T,
 ) -> NTSTATUS {
     // SAFETY: the provider passes the context it was given.
-    let Some(endpoint) = (unsafe { enter(context) }) else { return STATUS_SUCCESS };
+    let Some(endpoint) = (unsafe { enter(context) }) else {
+        return STATUS_SUCCESS;
+    };
     match endpoint.receive_ex() {
         // SAFETY: the client's own function and context.
-        Some(event) => unsafe { event(endpoint.context(), flags, data, control, control_length, indicated, accepted) },
+        Some(event) => unsafe {
+            event(
+                endpoint.context(),
+                flags,
+                data,
+                control,
+                control_length,
+                indicated,
+                accepted,
+            )
+        },
         None => STATUS_SUCCESS,
     }
 }

@@ -14,8 +14,9 @@ use wdk_sys::{
     ntddk::{IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem},
 };
 use wsk_sys::{
-    HANDLE, NmrDeregisterClient, NmrProviderDetachClientComplete, NmrRegisterClient, NmrWaitForClientDeregisterComplete, PWSK_CLIENT,
-    SIZE_T, ULONG, WSK_CLIENT_DISPATCH, WSK_EVENT_CALLBACK_CONTROL, WSK_PROVIDER_DISPATCH, WSK_SET_STATIC_EVENT_CALLBACKS,
+    HANDLE, NmrDeregisterClient, NmrProviderDetachClientComplete, NmrRegisterClient,
+    NmrWaitForClientDeregisterComplete, PWSK_CLIENT, SIZE_T, ULONG, WSK_CLIENT_DISPATCH, WSK_EVENT_CALLBACK_CONTROL,
+    WSK_PROVIDER_DISPATCH, WSK_SET_STATIC_EVENT_CALLBACKS,
 };
 use wskguard_core::{
     counters::Counter,
@@ -35,9 +36,9 @@ pub struct Upper {
 
 /// An attached client. Its address is the `PWSK_CLIENT` that it holds.
 pub struct Client {
-    /// Provider below, and its name for this client. Written once, before the client is handed out.
-    lower_client: AtomicPtr<c_void>,
-    lower_dispatch: AtomicPtr<WSK_PROVIDER_DISPATCH>,
+    /// The provider's name for this client, and its table. Written once, before the client is handed out.
+    below: AtomicPtr<c_void>,
+    below_dispatch: AtomicPtr<WSK_PROVIDER_DISPATCH>,
     /// 1 for the attachment, 1 for each endpoint.
     holds: AtomicU32,
     id: u32,
@@ -46,7 +47,7 @@ pub struct Client {
     dispatch: WSK_CLIENT_DISPATCH,
     /// What the client is given.
     provider: WSK_PROVIDER_DISPATCH,
-    lower_handle: AtomicPtr<c_void>,
+    registration_below: AtomicPtr<c_void>,
     detach_work: PIO_WORKITEM,
     /// Events enabled for all its sockets (`WSK_SET_STATIC_EVENT_CALLBACKS`).
     static_events: AtomicU32,
@@ -103,14 +104,18 @@ impl Client {
         // SAFETY: NMR vouches for the client's dispatch while it is attached.
         let version = unsafe { (*upper.dispatch).Version };
         let client = Self {
-            lower_client: AtomicPtr::new(core::ptr::null_mut()),
-            lower_dispatch: AtomicPtr::new(core::ptr::null_mut()),
+            below: AtomicPtr::new(core::ptr::null_mut()),
+            below_dispatch: AtomicPtr::new(core::ptr::null_mut()),
             holds: AtomicU32::new(1),
             id,
             upper,
-            dispatch: WSK_CLIENT_DISPATCH { Version: version, Reserved: 0, WskClientEvent: Some(client_event) },
+            dispatch: WSK_CLIENT_DISPATCH {
+                Version: version,
+                Reserved: 0,
+                WskClientEvent: Some(client_event),
+            },
             provider: upper::provider_dispatch(version),
-            lower_handle: AtomicPtr::new(core::ptr::null_mut()),
+            registration_below: AtomicPtr::new(core::ptr::null_mut()),
             detach_work,
             static_events: AtomicU32::new(0),
             module_id,
@@ -118,11 +123,13 @@ impl Client {
             attached: guard::system_time(),
             next: AtomicPtr::new(core::ptr::null_mut()),
         };
-        NonpagedBox::<_, TAG_CLIENT>::try_new(client).map(NonpagedBox::into_raw).map_err(|_| {
-            // SAFETY: allocated above, never queued.
-            unsafe { IoFreeWorkItem(detach_work) };
-            STATUS_INSUFFICIENT_RESOURCES
-        })
+        NonpagedBox::<_, TAG_CLIENT>::try_new(client)
+            .map(NonpagedBox::into_raw)
+            .map_err(|_| {
+                // SAFETY: allocated above, never queued.
+                unsafe { IoFreeWorkItem(detach_work) };
+                STATUS_INSUFFICIENT_RESOURCES
+            })
     }
 
     /// Frees a client that NMR does not know, or no longer knows.
@@ -157,8 +164,8 @@ impl Client {
         if status < 0 {
             return Err(status);
         }
-        self.lower_handle.store(handle, Ordering::Release);
-        if self.lower_dispatch.load(Ordering::Acquire).is_null() {
+        self.registration_below.store(handle, Ordering::Release);
+        if self.below_dispatch.load(Ordering::Acquire).is_null() {
             self.deregister_below();
             return Err(STATUS_NOINTERFACE);
         }
@@ -166,7 +173,7 @@ impl Client {
     }
 
     fn deregister_below(&self) {
-        let handle = self.lower_handle.load(Ordering::Acquire);
+        let handle = self.registration_below.load(Ordering::Acquire);
         // SAFETY: the handle is of a registration that is taken back once.
         if unsafe { NmrDeregisterClient(handle) } == STATUS_PENDING {
             // SAFETY: as above, at PASSIVE_LEVEL.
@@ -179,13 +186,13 @@ impl Client {
         &self,
         attach: impl FnOnce(*const WSK_CLIENT_DISPATCH) -> Result<(PWSK_CLIENT, *const WSK_PROVIDER_DISPATCH), NTSTATUS>,
     ) -> NTSTATUS {
-        if !self.lower_dispatch.load(Ordering::Acquire).is_null() {
+        if !self.below_dispatch.load(Ordering::Acquire).is_null() {
             return STATUS_NOINTERFACE;
         }
         match attach(&raw const self.dispatch) {
             Ok((client, dispatch)) => {
-                self.lower_client.store(client, Ordering::Release);
-                self.lower_dispatch.store(dispatch.cast_mut(), Ordering::Release);
+                self.below.store(client, Ordering::Release);
+                self.below_dispatch.store(dispatch.cast_mut(), Ordering::Release);
                 STATUS_SUCCESS
             }
             Err(status) => status,
@@ -194,7 +201,7 @@ impl Client {
 
     /// The provider below detaches. After our own deregistration nothing is left to do; sockets are gone by then.
     pub fn lose_provider(&self) {
-        self.lower_dispatch.store(core::ptr::null_mut(), Ordering::Release);
+        self.below_dispatch.store(core::ptr::null_mut(), Ordering::Release);
     }
 
     /// The provider below: its name for this client, and its functions.
@@ -202,10 +209,10 @@ impl Client {
     /// # Errors
     /// `STATUS_DEVICE_NOT_READY` once it has gone.
     pub fn lower(&self) -> Result<(PWSK_CLIENT, &'static WSK_PROVIDER_DISPATCH), NTSTATUS> {
-        let dispatch = self.lower_dispatch.load(Ordering::Acquire);
+        let dispatch = self.below_dispatch.load(Ordering::Acquire);
         // SAFETY: resident while bound; the binding lasts as long as a client may call.
         let dispatch = unsafe { dispatch.as_ref() }.ok_or(STATUS_DEVICE_NOT_READY)?;
-        Ok((self.lower_client.load(Ordering::Relaxed), dispatch))
+        Ok((self.below.load(Ordering::Relaxed), dispatch))
     }
 
     /// The table that the client calls.
@@ -265,11 +272,6 @@ impl Client {
         }
     }
 
-    /// Next in the list, whose lock the caller holds.
-    pub fn link(&self) -> &AtomicPtr<Self> {
-        &self.next
-    }
-
     /// One more endpoint.
     pub fn hold(&self) {
         self.holds.fetch_add(1, Ordering::Relaxed);
@@ -283,9 +285,10 @@ impl Client {
     /// One hold less. <= `DISPATCH_LEVEL`.
     pub fn release(&self) {
         if self.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let context = core::ptr::from_ref(self).cast_mut().cast();
+            let (work, context) = (self.detach_work, core::ptr::from_ref(self).cast_mut().cast());
+            let queue = _WORK_QUEUE_TYPE::DelayedWorkQueue;
             // SAFETY: allocated with the client, queued once: holds never grow again from zero.
-            unsafe { IoQueueWorkItem(self.detach_work, Some(finish_detach), _WORK_QUEUE_TYPE::DelayedWorkQueue, context) };
+            unsafe { IoQueueWorkItem(work, Some(finish_detach), queue, context) };
         }
     }
 }
@@ -293,7 +296,9 @@ impl Client {
 /// Work item: nothing uses the client any more; takes the lower binding down, then the upper one. `PASSIVE_LEVEL`.
 unsafe extern "C" fn finish_detach(_: *mut DEVICE_OBJECT, context: *mut c_void) {
     // SAFETY: the context is the client, which NMR's cleanup frees, after the call at the end.
-    let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else { return };
+    let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else {
+        return;
+    };
     client.deregister_below();
     let binding = client.upper.binding;
     // SAFETY: a work item may free itself from its routine; the device is kept until the routine returns.
@@ -303,9 +308,16 @@ unsafe extern "C" fn finish_detach(_: *mut DEVICE_OBJECT, context: *mut c_void) 
 }
 
 /// `WskClientEvent`: no events are defined; whatever comes is the client's.
-unsafe extern "system" fn client_event(context: *mut c_void, event: ULONG, information: *mut c_void, length: SIZE_T) -> NTSTATUS {
+unsafe extern "system" fn client_event(
+    context: *mut c_void,
+    event: ULONG,
+    information: *mut c_void,
+    length: SIZE_T,
+) -> NTSTATUS {
     // SAFETY: the provider calls with the context it was attached with, which is the client, while it is bound.
-    let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else { return STATUS_SUCCESS };
+    let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else {
+        return STATUS_SUCCESS;
+    };
     // SAFETY: the client's dispatch is resident while it is attached.
     match unsafe { (*client.upper.dispatch).WskClientEvent } {
         // SAFETY: the client's own function, with its own context.
@@ -328,7 +340,12 @@ unsafe impl Send for Clients {}
 
 impl Clients {
     pub const fn new() -> Self {
-        Self { head: core::ptr::null_mut(), count: 0, next_id: 1, draining: false }
+        Self {
+            head: core::ptr::null_mut(),
+            count: 0,
+            next_id: 1,
+            draining: false,
+        }
     }
 
     /// A new client's id; none while draining.

@@ -4,7 +4,8 @@ use core::ffi::c_void;
 
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED};
 use wsk_sys::{
-    PIRP, PWSK_SOCKET, SIO_WSK_SET_RECEIVE_EX_CALLBACK, SIZE_T, ULONG, WSK_CONTROL_SOCKET_TYPE, WskGetOption, WskIoctl, WskSetOption,
+    PIRP, PWSK_SOCKET, SIO_WSK_SET_RECEIVE_EX_CALLBACK, SIZE_T, ULONG, WSK_CONTROL_SOCKET_TYPE, WskGetOption, WskIoctl,
+    WskSetOption,
 };
 use wskguard_core::{
     Mode, NtStatus, RequestKind,
@@ -49,7 +50,10 @@ struct Captured {
 impl Captured {
     /// Copies what is claimed, if that is not more than fits; otherwise what deciding needs.
     unsafe fn of(arguments: &Arguments, kind: RequestKind) -> Self {
-        let mut captured = Self { bytes: [0; INLINE], length: 0 };
+        let mut captured = Self {
+            bytes: [0; INLINE],
+            length: 0,
+        };
         if arguments.input.is_null() || kind == RequestKind::Get {
             return captured;
         }
@@ -99,7 +103,9 @@ pub fn subject<'a>(endpoint: &'a Endpoint, state: &'a OptionState) -> Subject<'a
 
 /// Counts a hit of the rule that decided. Returns the generation's number.
 pub fn count_hit(generation: &Generation, rule: Option<RuleRef>) -> u64 {
-    let rule = rule.filter(|rule| *rule != RuleRef::DEFAULT).and_then(|rule| usize::try_from(rule.0).ok());
+    let rule = rule
+        .filter(|rule| *rule != RuleRef::DEFAULT)
+        .and_then(|rule| usize::try_from(rule.0).ok());
     generation.hits.hit(processor(), rule);
     generation.number
 }
@@ -118,7 +124,16 @@ pub unsafe extern "system" fn control_socket(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let arguments = Arguments { kind, code, level, input_size, input, output_size, output, returned };
+    let arguments = Arguments {
+        kind,
+        code,
+        level,
+        input_size,
+        input,
+        output_size,
+        output,
+        returned,
+    };
     let (request, counter) = match kind {
         WskSetOption => (RequestKind::Set, Counter::Sets),
         WskGetOption => (RequestKind::Get, Counter::Gets),
@@ -137,8 +152,19 @@ pub unsafe extern "system" fn control_socket(
     unsafe { carry_out(endpoint, &arguments, captured, request, decided, irp) }
 }
 
-fn option_request<'a>(arguments: &Arguments, kind: RequestKind, captured: &'a Captured, has_irp: bool) -> OptionRequest<'a> {
-    let pointer = |address: *mut c_void| if address.is_null() { Pointer::Null } else { Pointer::Valid };
+fn option_request<'a>(
+    arguments: &Arguments,
+    kind: RequestKind,
+    captured: &'a Captured,
+    has_irp: bool,
+) -> OptionRequest<'a> {
+    let pointer = |address: *mut c_void| {
+        if address.is_null() {
+            Pointer::Null
+        } else {
+            Pointer::Valid
+        }
+    };
     OptionRequest {
         kind,
         level: arguments.level,
@@ -158,10 +184,16 @@ fn option_request<'a>(arguments: &Arguments, kind: RequestKind, captured: &'a Ca
 /// What to do with the number that a get returns.
 #[derive(Clone, Copy)]
 enum OnGet {
-    Clamp { min: u32, max: u32 },
+    Clamp {
+        min: u32,
+        max: u32,
+    },
     Force(u32),
     /// By the map of this rule of this generation.
-    Rewrite { generation: u64, rule: RuleRef },
+    Rewrite {
+        generation: u64,
+        rule: RuleRef,
+    },
 }
 
 impl OnGet {
@@ -179,10 +211,14 @@ impl OnGet {
         let applied = match self {
             Self::Clamp { min, max } => Action::Clamp { min, max }.apply(Some(value)),
             Self::Force(forced) => Action::Force(forced).apply(Some(value)),
-            Self::Rewrite { generation, rule } => guard().policy.enter().filter(|now| now.number == generation).and_then(|now| {
-                let index = usize::try_from(rule.0).ok()?;
-                now.image.rule(index)?.action().apply(Some(value))
-            }),
+            Self::Rewrite { generation, rule } => guard()
+                .policy
+                .enter()
+                .filter(|now| now.number == generation)
+                .and_then(|now| {
+                    let index = usize::try_from(rule.0).ok()?;
+                    now.image.rule(index)?.action().apply(Some(value))
+                }),
         };
         applied.unwrap_or(value)
     }
@@ -193,7 +229,12 @@ enum Decision {
     Refuse(Refusal),
     Succeed,
     Answer(Answer),
-    Forward { commit: Change, input: Option<semantics::Inline>, observe: bool, on_get: Option<OnGet> },
+    Forward {
+        commit: Change,
+        input: Option<semantics::Inline>,
+        observe: bool,
+        on_get: Option<OnGet>,
+    },
 }
 
 struct Decided {
@@ -212,13 +253,22 @@ impl Decided {
         let reading = guard().policy.enter();
         let image = reading.as_ref().map(|generation| &generation.image);
         let verdict: Verdict<'_> = decide::control(image, &subject(endpoint, &state), request);
-        let generation = reading.as_ref().map_or(0, |generation| count_hit(generation, verdict.rule));
-        let record = verdict.record.then(|| audit::control(endpoint, &verdict, generation, request));
+        let generation = reading
+            .as_ref()
+            .map_or(0, |generation| count_hit(generation, verdict.rule));
+        let record = verdict
+            .record
+            .then(|| audit::control(endpoint, &verdict, generation, request));
         let decision = match verdict.outcome {
             Outcome::Refuse(refusal) => Decision::Refuse(refusal),
             Outcome::Succeed => Decision::Succeed,
             Outcome::Answer(answer) => Decision::Answer(answer),
-            Outcome::Forward { commit, input, observe, on_get } => Decision::Forward {
+            Outcome::Forward {
+                commit,
+                input,
+                observe,
+                on_get,
+            } => Decision::Forward {
                 commit,
                 input,
                 observe: observe || record.is_some(),
@@ -249,7 +299,11 @@ impl Decided {
                 if !self.breach {
                     return;
                 }
-                if self.enforced { Counter::ContractBreaches } else { Counter::WouldRefuse }
+                if self.enforced {
+                    Counter::ContractBreaches
+                } else {
+                    Counter::WouldRefuse
+                }
             }
         };
         guard.count(counter);
@@ -281,7 +335,12 @@ unsafe fn carry_out(
             // SAFETY: as above.
             Err(refusal) => unsafe { tell(endpoint, decided.record, irp, refusal.status.0.cast_signed(), 0) },
         },
-        Decision::Forward { commit, input, observe, on_get } => {
+        Decision::Forward {
+            commit,
+            input,
+            observe,
+            on_get,
+        } => {
             // SAFETY: the client's function, in place of which ours goes down.
             let callback = unsafe { receive_ex_callback(endpoint, arguments, kind) };
             if !observe && input.is_none() && callback.is_none() {
@@ -303,8 +362,16 @@ unsafe fn carry_out(
                 has_irp: !irp.is_null(),
                 record: decided.record,
             };
-            let input = input.map(|input| Substitute { bytes: input.bytes, length: input.len });
-            let input = callback.map_or(input, |(ours, _)| Some(Substitute { bytes: ours.to_le_bytes(), length: 8 }));
+            let input = input.map(|input| Substitute {
+                bytes: input.bytes,
+                length: input.len,
+            });
+            let input = callback.map_or(input, |(ours, _)| {
+                Some(Substitute {
+                    bytes: ours.to_le_bytes(),
+                    length: 8,
+                })
+            });
             // SAFETY: the client's own arguments and IRP.
             unsafe { observed.send(input, irp) }
         }
@@ -331,11 +398,17 @@ unsafe fn receive_ex_callback(endpoint: &Endpoint, arguments: &Arguments, kind: 
         return Some((0, before));
     }
     endpoint.set_receive_ex(function);
-    Some((callback::receive_ex_event as usize as u64, before))
+    Some((callback::receive_ex_event as *const () as u64, before))
 }
 
 /// Completes a request that did not go down.
-unsafe fn tell(endpoint: &Endpoint, record: Option<AuditRecord>, irp: PIRP, status: NTSTATUS, information: usize) -> NTSTATUS {
+unsafe fn tell(
+    endpoint: &Endpoint,
+    record: Option<AuditRecord>,
+    irp: PIRP,
+    status: NTSTATUS,
+    information: usize,
+) -> NTSTATUS {
     if let Some(record) = record {
         audit::write(endpoint, record, status);
     }
@@ -349,16 +422,43 @@ unsafe fn forward(endpoint: &Endpoint, arguments: &Arguments, irp: PIRP) -> NTST
     unsafe { call(endpoint, arguments, arguments.input, arguments.input_size, irp) }
 }
 
-unsafe fn call(endpoint: &Endpoint, arguments: &Arguments, input: *mut c_void, input_size: usize, irp: PIRP) -> NTSTATUS {
+unsafe fn call(
+    endpoint: &Endpoint,
+    arguments: &Arguments,
+    input: *mut c_void,
+    input_size: usize,
+    irp: PIRP,
+) -> NTSTATUS {
     let lower = endpoint.lower();
     // SAFETY: the provider's socket lives while ours is open.
     let Some(function) = (unsafe { upper::lower_control(lower) }) else {
         // SAFETY: the IRP, or NULL, which went nowhere.
         return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
     };
-    let Arguments { kind, code, level, output_size, output, returned, .. } = *arguments;
+    let Arguments {
+        kind,
+        code,
+        level,
+        output_size,
+        output,
+        returned,
+        ..
+    } = *arguments;
     // SAFETY: the client's arguments; the input is the client's or the copy that lasts as long as the request.
-    unsafe { function(lower, kind, code, level, input_size, input, output_size, output, returned, irp) }
+    unsafe {
+        function(
+            lower,
+            kind,
+            code,
+            level,
+            input_size,
+            input,
+            output_size,
+            output,
+            returned,
+            irp,
+        )
+    }
 }
 
 unsafe fn write_answer(endpoint: &Endpoint, arguments: &Arguments, answer: &Answer) -> usize {
@@ -405,9 +505,11 @@ impl Observed {
                 }
             }
         }
-        let copied = input.is_some() || (self.kind != RequestKind::Get && self.arguments.input_size == self.captured.length);
+        let copied =
+            input.is_some() || (self.kind != RequestKind::Get && self.arguments.input_size == self.captured.length);
         if let Some(input) = input {
-            self.captured.replace(input.bytes.get(..input.length).unwrap_or(&input.bytes));
+            self.captured
+                .replace(input.bytes.get(..input.length).unwrap_or(&input.bytes));
         }
         if irp.is_null() {
             // SAFETY: the client's own arguments.
@@ -423,7 +525,11 @@ impl Observed {
         let call = |own, kept: *mut Self| {
             // SAFETY: the block keeps the copy until the provider completes our IRP.
             let copy = unsafe { &raw mut (*kept).captured.bytes }.cast();
-            let (input, size) = if copied && length > 0 { (copy, length) } else { (arguments.input, arguments.input_size) };
+            let (input, size) = if copied && length > 0 {
+                (copy, length)
+            } else {
+                (arguments.input, arguments.input_size)
+            };
             // SAFETY: the client's arguments, with the copy of the input and our IRP.
             unsafe { call(&endpoint, &arguments, input, size, own) }
         };
@@ -490,7 +596,8 @@ impl Observed {
     fn failed(&mut self, status: NTSTATUS) -> (NTSTATUS, usize) {
         self.endpoint.options.undo(self.undo);
         if let Some(before) = self.callback {
-            self.endpoint.set_receive_ex(core::ptr::with_exposed_provenance_mut(before));
+            self.endpoint
+                .set_receive_ex(core::ptr::with_exposed_provenance_mut(before));
         }
         guard().count(Counter::LowerFailures);
         let endpoint = &self.endpoint;
@@ -498,7 +605,9 @@ impl Observed {
         let state = endpoint.options.load();
         let provider = NtStatus(status.cast_unsigned());
         let answer = semantics::after_failure(&endpoint.facts, &state, endpoint.phase(), self.mode, &request, provider);
-        let Some(answer) = answer.filter(|answer| endpoint.options.commit(answer.commit).is_ok()) else { return (status, 0) };
+        let Some(answer) = answer.filter(|answer| endpoint.options.commit(answer.commit).is_ok()) else {
+            return (status, 0);
+        };
         guard().count(Counter::Answered);
         if let Some(record) = &mut self.record {
             record.action = Done::Answered as u8;

@@ -6,16 +6,17 @@ use core::ptr::NonNull;
 
 use wdk_rtl::{irp, nonpaged::NonpagedBox};
 use wdk_sys::{
-    ACL, ACL_REVISION, DEVICE_OBJECT, DO_DEVICE_INITIALIZING, FILE_DEVICE_SECURE_OPEN, FILE_DEVICE_UNKNOWN, HANDLE, IRP,
-    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, OBJ_KERNEL_HANDLE, PDRIVER_OBJECT, SECURITY_DESCRIPTOR,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
+    ACL, ACL_REVISION, DEVICE_OBJECT, DO_DEVICE_INITIALIZING, FILE_DEVICE_SECURE_OPEN, FILE_DEVICE_UNKNOWN, HANDLE,
+    IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, OBJ_KERNEL_HANDLE,
+    PDRIVER_OBJECT, SECURITY_DESCRIPTOR, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
     ntddk::{
-        IoCreateDevice, IoCreateSymbolicLink, IoDeleteDevice, IoDeleteSymbolicLink, ObOpenObjectByPointer, RtlAddAccessAllowedAce,
-        RtlCreateAcl, RtlCreateSecurityDescriptor, RtlSetDaclSecurityDescriptor, ZwClose, ZwSetSecurityObject,
+        IoCreateDevice, IoCreateSymbolicLink, IoDeleteDevice, IoDeleteSymbolicLink, ObOpenObjectByPointer,
+        RtlAddAccessAllowedAce, RtlCreateAcl, RtlCreateSecurityDescriptor, RtlSetDaclSecurityDescriptor, ZwClose,
+        ZwSetSecurityObject,
     },
 };
 
-use crate::guard::TAG_STATE;
+use crate::guard::{TAG_STATE, guard};
 use crate::ioctl::{self, Opened};
 
 /// UTF-16 of an ASCII name, at compile time.
@@ -37,7 +38,11 @@ static LINK: [u16; wskguard_abi::LINK_NAME.len()] = wide(wskguard_abi::LINK_NAME
 /// A counted string over a static name.
 fn counted(name: &'static [u16]) -> UNICODE_STRING {
     let bytes = u16::try_from(size_of_val(name)).unwrap_or(0);
-    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: name.as_ptr().cast_mut() }
+    UNICODE_STRING {
+        Length: bytes,
+        MaximumLength: bytes,
+        Buffer: name.as_ptr().cast_mut(),
+    }
 }
 
 /// The control device. Dropping it deletes it.
@@ -53,7 +58,15 @@ impl Device {
         let mut object = core::ptr::null_mut();
         // SAFETY: as the caller promises; the out parameter is ours.
         let status = unsafe {
-            IoCreateDevice(driver, 0, &raw mut name, FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, 0, &raw mut object)
+            IoCreateDevice(
+                driver,
+                0,
+                &raw mut name,
+                FILE_DEVICE_UNKNOWN,
+                FILE_DEVICE_SECURE_OPEN,
+                0,
+                &raw mut object,
+            )
         };
         if status < 0 {
             return Err(status);
@@ -63,7 +76,10 @@ impl Device {
         // SAFETY: the driver object is ours while we initialise.
         let routines = unsafe { &mut (*driver).MajorFunction };
         for (major, routine) in [
-            (IRP_MJ_CREATE, opened as unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS),
+            (
+                IRP_MJ_CREATE,
+                opened as unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS,
+            ),
             (IRP_MJ_CLEANUP, cleaned_up),
             (IRP_MJ_CLOSE, closed),
             (IRP_MJ_DEVICE_CONTROL, controlled),
@@ -93,7 +109,7 @@ impl Device {
     }
 
     /// Takes the name back.
-    pub fn unpublish(&self) {
+    pub fn unpublish() {
         let mut link = counted(&LINK);
         // SAFETY: the name is static. A link that is gone is as good as deleted.
         let _ = unsafe { IoDeleteSymbolicLink(&raw mut link) };
@@ -177,8 +193,8 @@ unsafe fn complete(request: *mut IRP, status: NTSTATUS, information: usize) -> N
 
 /// What this open keeps.
 unsafe fn context<'a>(request: *mut IRP) -> Option<&'a Opened> {
-    // SAFETY: the IRP is valid and has a file object.
-    let file = unsafe { (*irp::current_location(request)).FileObject };
+    // SAFETY: the IRP is valid.
+    let file = unsafe { irp::file_object(request) };
     // SAFETY: as above.
     let file = unsafe { file.as_ref() }?;
     // SAFETY: `opened` put it there, and `closed` is the last to see it.
@@ -188,10 +204,13 @@ unsafe fn context<'a>(request: *mut IRP) -> Option<&'a Opened> {
 unsafe extern "C" fn opened(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATUS {
     let status = match NonpagedBox::<_, TAG_STATE>::try_new(Opened::new()) {
         Ok(opened) => {
-            // SAFETY: the IRP is valid and has a file object.
-            let file = unsafe { (*irp::current_location(request)).FileObject };
+            let opened = opened.into_raw();
+            // SAFETY: valid until `closed` removes and frees it.
+            unsafe { guard().waiters.add(opened) };
+            // SAFETY: the IRP is valid.
+            let file = unsafe { irp::file_object(request) };
             // SAFETY: a create has a file object, which is being set up for us.
-            unsafe { (*file).FsContext = opened.into_raw().as_ptr().cast() };
+            unsafe { (*file).FsContext = opened.as_ptr().cast() };
             STATUS_SUCCESS
         }
         Err(_) => STATUS_INSUFFICIENT_RESOURCES,
@@ -203,7 +222,7 @@ unsafe extern "C" fn opened(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATU
 unsafe extern "C" fn cleaned_up(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager gave us the IRP.
     if let Some(opened) = unsafe { context(request) } {
-        opened.cancel_wait();
+        guard().waiters.abandon(opened);
     }
     // SAFETY: as above.
     unsafe { complete(request, STATUS_SUCCESS, 0) }
@@ -212,7 +231,8 @@ unsafe extern "C" fn cleaned_up(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTS
 unsafe extern "C" fn closed(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager gave us the IRP.
     if let Some(opened) = unsafe { context(request) } {
-        opened.cancel_wait();
+        guard().waiters.abandon(opened);
+        guard().waiters.remove(opened);
         // SAFETY: made by `opened`; this is the last request of the file object.
         drop(unsafe { NonpagedBox::<Opened, TAG_STATE>::from_raw(NonNull::from(opened)) });
     }
@@ -222,7 +242,7 @@ unsafe extern "C" fn closed(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATU
 
 unsafe extern "C" fn controlled(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager gave us the IRP, whose current location is a device control.
-    let parameters = unsafe { irp::device_control(&*irp::current_location(request)) };
+    let parameters = unsafe { irp::device_control(request) };
     // SAFETY: METHOD_BUFFERED: one buffer, as long as the longer of input and output.
     let buffer = unsafe { irp::system_buffer(request) }.cast::<u8>();
     let (input, output) = (parameters.input as usize, parameters.output as usize);
@@ -236,9 +256,20 @@ unsafe extern "C" fn controlled(_: *mut DEVICE_OBJECT, request: *mut IRP) -> NTS
         return unsafe { complete(request, wdk_sys::STATUS_INVALID_DEVICE_REQUEST, 0) };
     };
     // SAFETY: the IRP is ours; a handler that pends it has marked it so.
-    match unsafe { ioctl::dispatch(parameters.code, bytes, input.min(length), output.min(length), opened, request) } {
+    match unsafe {
+        ioctl::dispatch(
+            parameters.code,
+            bytes,
+            input.min(length),
+            output.min(length),
+            opened,
+            request,
+        )
+    } {
+        // SAFETY: not pended, so ours to complete.
         Ok(written) => unsafe { complete(request, STATUS_SUCCESS, written) },
         Err(STATUS_PENDING) => STATUS_PENDING,
+        // SAFETY: as above.
         Err(status) => unsafe { complete(request, status, 0) },
     }
 }

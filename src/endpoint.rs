@@ -174,6 +174,7 @@ impl Endpoint {
     ///
     /// # Safety
     /// The client passes a socket that it got from us and has not closed: WSK's contract.
+    #[allow(clippy::cast_ptr_alignment, reason = "the socket is the first field of an endpoint")]
     pub unsafe fn from_socket<'a>(socket: PWSK_SOCKET) -> &'a Self {
         // SAFETY: as the caller promises; the socket is the endpoint's first field.
         unsafe { &*socket.cast::<Self>() }
@@ -214,7 +215,9 @@ impl Endpoint {
 
     /// Moves from `from` to `to`; false when another request was faster.
     pub fn move_phase(&self, from: Phase, to: Phase) -> bool {
-        self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.phase
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// The provider has made the socket: the endpoint is open, and listed where there is room.
@@ -224,13 +227,12 @@ impl Endpoint {
         guard.count(Counter::EndpointsOpened);
         let listed = self.reference().into_raw();
         // SAFETY: the reference just taken is the table's from now on.
-        match unsafe { guard.table.insert(processor(), listed) } {
-            Some(id) => self.id.store(id.0, Ordering::Release),
-            None => {
-                // SAFETY: not listed, so the reference is still ours.
-                drop(unsafe { EndpointRef::from_raw(listed) });
-                guard.count(Counter::EndpointsUnlisted);
-            }
+        if let Some(id) = unsafe { guard.table.insert(processor(), listed) } {
+            self.id.store(id.0, Ordering::Release);
+        } else {
+            // SAFETY: not listed, so the reference is still ours.
+            drop(unsafe { EndpointRef::from_raw(listed) });
+            guard.count(Counter::EndpointsUnlisted);
         }
     }
 
@@ -383,7 +385,10 @@ fn option_bits(state: &OptionState) -> u32 {
         (Flag::ConditionalAccept, bits::CONDITIONAL_ACCEPT),
     ];
     let linger = if state.linger().0 == 0 { 0 } else { bits::LINGER };
-    flags.into_iter().filter(|&(flag, _)| state.flag(flag)).fold(linger, |all, (_, bit)| all | bit)
+    flags
+        .into_iter()
+        .filter(|&(flag, _)| state.flag(flag))
+        .fold(linger, |all, (_, bit)| all | bit)
 }
 
 /// `Category` of a `WSK_FLAG_*_SOCKET`; `None` for what is none.

@@ -61,8 +61,11 @@ unsafe fn start(driver: PDRIVER_OBJECT) -> Result<(Device, UpperEdge), NTSTATUS>
 }
 
 fn windows_version() -> Result<[u32; 3], NTSTATUS> {
-    let mut version = OSVERSIONINFOW::default();
-    version.dwOSVersionInfoSize = u32::try_from(size_of::<OSVERSIONINFOW>()).unwrap_or(0);
+    let length = u32::try_from(size_of::<OSVERSIONINFOW>()).unwrap_or(0);
+    let mut version = OSVERSIONINFOW {
+        dwOSVersionInfoSize: length,
+        ..OSVERSIONINFOW::default()
+    };
     // SAFETY: the structure is ours and says how long it is.
     let status = unsafe { RtlGetVersion(&raw mut version) };
     if status < 0 {
@@ -83,7 +86,7 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
     guard().clients.lock().drain(true);
     // SAFETY: nobody else touches it now.
     if let Some((device, upper)) = unsafe { (*STAGES.0.get()).take() } {
-        device.unpublish();
+        Device::unpublish();
         upper.deregister();
         Guard::destroy();
         drop(device);

@@ -13,7 +13,10 @@ use wdk_rtl::{
 };
 use wdk_sys::{
     DEVICE_OBJECT, DRIVER_OBJECT, NTSTATUS, STATUS_INFO_LENGTH_MISMATCH, STATUS_INSUFFICIENT_RESOURCES,
-    ntddk::{KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise, KeQuerySystemTimePrecise},
+    ntddk::{
+        KeFlushQueuedDpcs, KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise,
+        KeQuerySystemTimePrecise,
+    },
 };
 use wskguard_core::{
     audit::Rings,
@@ -25,6 +28,7 @@ use wskguard_core::{
 
 use crate::client::Clients;
 use crate::endpoint::Endpoint;
+use crate::ioctl::Waiters;
 use crate::policy::PolicyInForce;
 
 /// Pool tags, as they read in a dump.
@@ -65,6 +69,7 @@ pub struct Guard {
     pub rings: Rings<Pool>,
     pub policy: PolicyInForce,
     pub clients: SpinLock<Clients>,
+    pub waiters: Waiters,
     /// Live endpoints, listed or not.
     pub live: AtomicU32,
     pub device: *mut DEVICE_OBJECT,
@@ -94,7 +99,10 @@ impl Guard {
     pub fn create(driver: *mut DRIVER_OBJECT, device: *mut DEVICE_OBJECT, windows: [u32; 3]) -> Result<(), NTSTATUS> {
         Self::build(driver, device, windows)
             .and_then(|guard| NonpagedBox::<_, TAG_STATE>::try_new(guard).ok())
-            .map(|guard| GUARD.store(guard.into_raw().as_ptr(), Ordering::Release))
+            .map(|guard| {
+                guard.waiters.initialise();
+                GUARD.store(guard.into_raw().as_ptr(), Ordering::Release);
+            })
             .ok_or(STATUS_INSUFFICIENT_RESOURCES)
     }
 
@@ -109,6 +117,7 @@ impl Guard {
             rings: Rings::new(Pool, processors, RECORDS_PER_PROCESSOR)?,
             policy: PolicyInForce::new(processors)?,
             clients: SpinLock::new(Clients::new()),
+            waiters: Waiters::new(),
             live: AtomicU32::new(0),
             device,
             driver,
@@ -122,6 +131,8 @@ impl Guard {
     pub fn destroy() {
         let guard = GUARD.swap(core::ptr::null_mut(), Ordering::AcqRel);
         if let Some(guard) = NonNull::new(guard) {
+            // SAFETY: no precondition, at PASSIVE_LEVEL: a DPC of ours may be queued still.
+            unsafe { KeFlushQueuedDpcs() };
             // SAFETY: made by `create`; nobody can call us any more.
             drop(unsafe { NonpagedBox::<Self, TAG_STATE>::from_raw(guard) });
         }
@@ -134,9 +145,15 @@ impl Guard {
 
     /// Lets a stop succeed, or makes it fail at once with the device still usable. Under the lock of `clients`.
     pub fn allow_unload(&self, allowed: bool) {
-        let unload = if allowed { Some(crate::entry::unload as unsafe extern "C" fn(*mut DRIVER_OBJECT)) } else { None };
+        let unload = if allowed {
+            Some(crate::entry::unload as unsafe extern "C" fn(*mut DRIVER_OBJECT))
+        } else {
+            None
+        };
+        // SAFETY: only the address of the field is taken.
+        let field = unsafe { &raw mut (*self.driver).DriverUnload };
         // SAFETY: the driver object is ours and lives as long as the driver; the I/O manager reads this field when asked to stop.
-        unsafe { (&raw mut (*self.driver).DriverUnload).write_volatile(unload) };
+        unsafe { field.write_volatile(unload) };
     }
 }
 
@@ -196,9 +213,20 @@ fn find_module(address: usize) -> Option<ImageName> {
         let block = nonpaged::allocate(bytes, TAG_STATE, false)?;
         let mut needed = 0;
         // SAFETY: the block has `length` bytes.
-        let status = unsafe { ZwQuerySystemInformation(SYSTEM_MODULE_INFORMATION, block.as_ptr().cast(), length, &raw mut needed) };
-        // SAFETY: on success the block begins with a list, cut to what fits.
-        let found = if status >= 0 { unsafe { search(block, bytes, address) } } else { None };
+        let status = unsafe {
+            ZwQuerySystemInformation(
+                SYSTEM_MODULE_INFORMATION,
+                block.as_ptr().cast(),
+                length,
+                &raw mut needed,
+            )
+        };
+        let found = if status >= 0 {
+            // SAFETY: the block begins with a list, cut to what fits.
+            unsafe { search(block, bytes, address) }
+        } else {
+            None
+        };
         // SAFETY: allocated above.
         unsafe { nonpaged::free(block, TAG_STATE) };
         if status != STATUS_INFO_LENGTH_MISMATCH {

@@ -16,6 +16,8 @@
 )]
 // The driver exports nothing but its entry point: `pub` is for other modules.
 #![allow(unreachable_pub, missing_docs)]
+// Names of wsk.h in patterns, and values that are handed over whole.
+#![allow(non_upper_case_globals, clippy::needless_pass_by_value)]
 
 extern crate wdk_panic;
 

@@ -6,20 +6,30 @@ use core::ptr::NonNull;
 
 use wdk_sys::{GUID, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS};
 use wsk_sys::{
-    HANDLE, MAKE_WSK_VERSION, MIT_GUID, NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_MODULEID_VALUE, NPI_PROVIDER_CHARACTERISTICS,
-    NPI_REGISTRATION_INSTANCE, NPI_WSK_INTERFACE_ID, NPIID, NmrClientAttachProvider, NmrDeregisterProvider, NmrRegisterProvider,
-    NmrWaitForProviderDeregisterComplete, WSK_CLIENT_DISPATCH, WSK_PROVIDER_CHARACTERISTICS, WSK_PROVIDER_DISPATCH,
+    HANDLE, MAKE_WSK_VERSION, MIT_GUID, NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_MODULEID_VALUE,
+    NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE, NPI_WSK_INTERFACE_ID, NPIID, NmrClientAttachProvider,
+    NmrDeregisterProvider, NmrRegisterProvider, NmrWaitForProviderDeregisterComplete, WSK_CLIENT_DISPATCH,
+    WSK_PROVIDER_CHARACTERISTICS, WSK_PROVIDER_DISPATCH,
 };
 use wskguard_abi::{GuidFields, WSKGUARD_CLIENT_MODULE_ID, WSKGUARD_NPI_ID, WSKGUARD_PROVIDER_MODULE_ID};
 
 use crate::client::{Client, Upper};
 
 const fn guid((data1, data2, data3, data4): GuidFields) -> GUID {
-    GUID { Data1: data1, Data2: data2, Data3: data3, Data4: data4 }
+    GUID {
+        Data1: data1,
+        Data2: data2,
+        Data3: data3,
+        Data4: data4,
+    }
 }
 
 const fn module_id(fields: GuidFields) -> NPI_MODULEID {
-    NPI_MODULEID { Length: size_u16::<NPI_MODULEID>(), Type: MIT_GUID, Value: NPI_MODULEID_VALUE { Guid: guid(fields) } }
+    NPI_MODULEID {
+        Length: size_u16::<NPI_MODULEID>(),
+        Type: MIT_GUID,
+        Value: NPI_MODULEID_VALUE { Guid: guid(fields) },
+    }
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "NMR's structures are a few dozen bytes")]
@@ -37,8 +47,10 @@ static OWN_NPI: NPIID = guid(WSKGUARD_NPI_ID);
 static WSK_NPI: NPIID = NPI_WSK_INTERFACE_ID;
 static PROVIDER_MODULE: Shared<NPI_MODULEID> = Shared(module_id(WSKGUARD_PROVIDER_MODULE_ID));
 static CLIENT_MODULE: Shared<NPI_MODULEID> = Shared(module_id(WSKGUARD_CLIENT_MODULE_ID));
-static VERSIONS: Shared<WSK_PROVIDER_CHARACTERISTICS> =
-    Shared(WSK_PROVIDER_CHARACTERISTICS { HighestVersion: MAKE_WSK_VERSION(1, 0), LowestVersion: MAKE_WSK_VERSION(1, 0) });
+static VERSIONS: Shared<WSK_PROVIDER_CHARACTERISTICS> = Shared(WSK_PROVIDER_CHARACTERISTICS {
+    HighestVersion: MAKE_WSK_VERSION(1, 0),
+    LowestVersion: MAKE_WSK_VERSION(1, 0),
+});
 
 static PROVIDER: Shared<NPI_PROVIDER_CHARACTERISTICS> = Shared(NPI_PROVIDER_CHARACTERISTICS {
     Version: 0,
@@ -91,7 +103,8 @@ impl UpperEdge {
     pub fn register() -> Result<Self, NTSTATUS> {
         let mut handle = core::ptr::null_mut();
         // SAFETY: the characteristics are static, and every callback is prepared to run from now on.
-        let status = unsafe { NmrRegisterProvider((&raw const PROVIDER).cast(), core::ptr::null_mut(), &raw mut handle) };
+        let status =
+            unsafe { NmrRegisterProvider((&raw const PROVIDER).cast(), core::ptr::null_mut(), &raw mut handle) };
         if status < 0 { Err(status) } else { Ok(Self(handle)) }
     }
 
@@ -120,7 +133,14 @@ unsafe extern "system" fn attach_client(
     }
     // SAFETY: NMR hands over the client's registration, valid for the call.
     let module = unsafe { module_guid(instance) };
-    match Client::attach(Upper { binding, context: client_context, dispatch }, module) {
+    match Client::attach(
+        Upper {
+            binding,
+            context: client_context,
+            dispatch,
+        },
+        module,
+    ) {
         Ok(client) => {
             // SAFETY: both are NMR's out parameters.
             unsafe { binding_context.write(client.as_ptr().cast()) };
@@ -159,15 +179,27 @@ unsafe extern "system" fn attach_provider(
         return STATUS_NOINTERFACE;
     }
     // SAFETY: the context is the client that registered, alive while its registration is.
-    let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else { return STATUS_NOINTERFACE };
+    let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else {
+        return STATUS_NOINTERFACE;
+    };
     client.bind_below(|dispatch| {
         let mut provider_client = core::ptr::null_mut();
         let mut provider_dispatch = core::ptr::null();
         // SAFETY: inside ClientAttachProvider, as the contract asks; the client and its dispatch outlive the binding.
         let status = unsafe {
-            NmrClientAttachProvider(binding, context, dispatch.cast(), &raw mut provider_client, &raw mut provider_dispatch)
+            NmrClientAttachProvider(
+                binding,
+                context,
+                dispatch.cast(),
+                &raw mut provider_client,
+                &raw mut provider_dispatch,
+            )
         };
-        if status < 0 { Err(status) } else { Ok((provider_client, provider_dispatch.cast())) }
+        if status < 0 {
+            Err(status)
+        } else {
+            Ok((provider_client, provider_dispatch.cast()))
+        }
     })
 }
 
@@ -195,7 +227,11 @@ fn guid_bytes(guid: &GUID) -> [u8; 16] {
     let mut bytes = [0; 16];
     let (head, tail) = bytes.split_at_mut(8);
     for (to, from) in head.iter_mut().zip(
-        guid.Data1.to_le_bytes().into_iter().chain(guid.Data2.to_le_bytes()).chain(guid.Data3.to_le_bytes()),
+        guid.Data1
+            .to_le_bytes()
+            .into_iter()
+            .chain(guid.Data2.to_le_bytes())
+            .chain(guid.Data3.to_le_bytes()),
     ) {
         *to = from;
     }

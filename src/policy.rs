@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use wdk_rtl::nonpaged::{self, NonpagedBox};
 use wdk_sys::{
-    _MODE, LARGE_INTEGER, NTSTATUS, STATUS_MEDIA_WRITE_PROTECTED, STATUS_INVALID_IMAGE_FORMAT, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_REQUEST_NOT_ACCEPTED, ntddk::KeDelayExecutionThread,
+    LARGE_INTEGER, NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_IMAGE_FORMAT,
+    STATUS_MEDIA_WRITE_PROTECTED, STATUS_REQUEST_NOT_ACCEPTED, ntddk::KeDelayExecutionThread,
 };
 use wskguard_core::{
     counters::{Counter, RuleHits},
@@ -41,7 +41,10 @@ impl ImageBytes {
         let block = nonpaged::allocate(from.len().max(1), TAG_POLICY, false)?;
         // SAFETY: the block has room for all of `from`, and is fresh.
         unsafe { block.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
-        Some(Self { block, length: from.len() })
+        Some(Self {
+            block,
+            length: from.len(),
+        })
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -63,9 +66,13 @@ impl Generation {
         // SAFETY: the block lives as long as the generation, which owns both and hands the image out by reference only.
         let kept: &'static [u8] = unsafe { core::slice::from_raw_parts(bytes.block.as_ptr(), bytes.length) };
         let image = Image::parse(kept).map_err(|_| STATUS_INVALID_IMAGE_FORMAT)?;
-        let rules = usize::try_from(image.rule_count()).map_err(|_| STATUS_INVALID_BUFFER_SIZE)?;
-        let hits = RuleHits::new(Pool, guard().processors, rules).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        Ok(Self { number, image, hits, bytes })
+        let hits = RuleHits::new(Pool, guard().processors, image.rule_count()).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        Ok(Self {
+            number,
+            image,
+            hits,
+            bytes,
+        })
     }
 
     /// The image, to be read back.
@@ -120,7 +127,11 @@ impl PolicyInForce {
         }
         let loaded = self.load_alone(image, expected);
         self.loading.store(false, Ordering::Release);
-        guard().count(if loaded.is_ok() { Counter::PolicyLoads } else { Counter::PolicyLoadsRefused });
+        guard().count(if loaded.is_ok() {
+            Counter::PolicyLoads
+        } else {
+            Counter::PolicyLoadsRefused
+        });
         loaded
     }
 
@@ -132,7 +143,8 @@ impl PolicyInForce {
         let number = last.checked_add(1).ok_or(STATUS_REQUEST_NOT_ACCEPTED)?;
         let generation = Generation::parse(number, image)?;
         let hash = generation.image.hash();
-        let generation = NonpagedBox::<_, TAG_POLICY>::try_new(generation).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let generation =
+            NonpagedBox::<_, TAG_POLICY>::try_new(generation).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         self.reclaim();
         let raw = generation.into_raw();
         // SAFETY: the generation lives until it is reclaimed, and `loading` keeps other callers out.
@@ -172,7 +184,8 @@ impl Drop for PolicyInForce {
 
 /// Waits a millisecond.
 fn pause() {
+    const KERNEL_MODE: i8 = 0;
     let mut interval = LARGE_INTEGER { QuadPart: -10_000 };
     // SAFETY: at PASSIVE_LEVEL, with an interval of our own.
-    let _ = unsafe { KeDelayExecutionThread(_MODE::KernelMode as i8, 0, &raw mut interval) };
+    let _ = unsafe { KeDelayExecutionThread(KERNEL_MODE, 0, &raw mut interval) };
 }

@@ -11,7 +11,8 @@ use core::ptr::NonNull;
 
 use wdk_rtl::{irp, nonpaged::NonpagedBox};
 use wdk_sys::{
-    DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
+    DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED,
+    STATUS_PENDING,
     ntddk::{IoCancelIrp, IoInitializeIrp, IoReleaseCancelSpinLock},
 };
 use wskguard_core::cancel::{CancelRoutine, Duty, Handshake};
@@ -73,7 +74,10 @@ impl<F: Finish> Request<F> {
     /// A block without a request, to be embedded where memory must be there in advance.
     pub fn idle() -> Self {
         Self {
-            own: UnsafeCell::new(OneLocationIrp { irp: MaybeUninit::uninit(), location: MaybeUninit::uninit() }),
+            own: UnsafeCell::new(OneLocationIrp {
+                irp: MaybeUninit::uninit(),
+                location: MaybeUninit::uninit(),
+            }),
             client: core::ptr::null_mut(),
             handshake: Handshake::unarmed(),
             finish: UnsafeCell::new(MaybeUninit::uninit()),
@@ -84,7 +88,18 @@ impl<F: Finish> Request<F> {
 
     /// Allocates a block; `None` when there is no memory.
     pub fn allocate() -> Option<Ready<F>> {
-        NonpagedBox::try_new(Self { pooled: true, ..Self::idle() }).ok().map(Ready)
+        NonpagedBox::try_new(Self {
+            pooled: true,
+            ..Self::idle()
+        })
+        .ok()
+        .map(Ready)
+    }
+
+    /// Where `finish` is.
+    fn kept(this: NonNull<Self>) -> *mut F {
+        // SAFETY: only an address inside the block is taken.
+        UnsafeCell::raw_get(unsafe { &raw const (*this.as_ptr()).finish }).cast()
     }
 
     fn own_irp(this: NonNull<Self>) -> PIRP {
@@ -111,8 +126,7 @@ impl<F: Finish> Ready<F> {
     /// As [`Self::send`]; the pointer may be used until the provider completes our IRP, and only by `call` and the provider.
     pub unsafe fn send_with(self, client: PIRP, finish: F, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
         let block = self.0.into_raw();
-        // SAFETY: the block is ours alone; only an address in it is taken.
-        let kept = UnsafeCell::raw_get(unsafe { &raw const (*block.as_ptr()).finish }).cast::<F>();
+        let kept = Request::kept(block);
         // SAFETY: as the caller promises.
         unsafe { send(block, client, finish, true, |own| call(own, kept)) }
     }
@@ -145,7 +159,11 @@ unsafe fn send<F: Finish>(
         let request = unsafe { &mut *block.as_ptr() };
         request.client = client;
         request.cancellable = cancellable;
-        request.handshake = if cancellable { Handshake::armed() } else { Handshake::unarmed() };
+        request.handshake = if cancellable {
+            Handshake::armed()
+        } else {
+            Handshake::unarmed()
+        };
         request.finish.get_mut().write(finish);
     }
     // SAFETY: the storage is one IRP with one stack location, as IRP_BYTES says.
@@ -183,7 +201,7 @@ unsafe fn send<F: Finish>(
 /// Installs the cancel routine; false when the client's IRP had been cancelled before and is now completed so.
 unsafe fn arm<F: Finish>(block: NonNull<Request<F>>, client: PIRP) -> bool {
     // SAFETY: the client's IRP is ours, so its driver context is.
-    unsafe { irp::driver_context(client).write(block.as_ptr().cast()) };
+    unsafe { irp::set_driver_context(client, block.as_ptr().cast()) };
     // SAFETY: the IRP is valid and ours.
     unsafe { irp::set_cancel_routine(client, Some(cancel_requested::<F>)) };
     // SAFETY: as above.
@@ -232,12 +250,14 @@ unsafe fn settle<F: Finish>(block: NonNull<Request<F>>) {
 
 unsafe extern "C" fn cancel_requested<F: Finish>(_: *mut DEVICE_OBJECT, client: *mut IRP) {
     // SAFETY: we are in the cancel routine of this IRP, whose driver context `arm` wrote.
-    let block = unsafe { irp::driver_context(client).read() };
+    let block = unsafe { irp::driver_context(client) };
     // SAFETY: `IoCancelIrp` stored the IRQL to return to in the IRP.
     let irql = unsafe { (*client).CancelIrql };
     // SAFETY: cancel routines are entered with the lock held and release it.
     unsafe { IoReleaseCancelSpinLock(irql) };
-    let Some(block) = NonNull::new(block.cast::<Request<F>>()) else { return };
+    let Some(block) = NonNull::new(block.cast::<Request<F>>()) else {
+        return;
+    };
     // SAFETY: the CANCEL bit keeps the block, and our IRP in it, alive.
     let _ = unsafe { IoCancelIrp(Request::own_irp(block)) };
     // SAFETY: as above.
@@ -252,7 +272,7 @@ unsafe fn finish<F: Finish>(block: NonNull<Request<F>>) {
     // SAFETY: our IRP has completed or was never sent.
     let (status, information) = unsafe { irp::status(own) };
     // SAFETY: `send` wrote it, and the one party that settles the lower request is the only one to touch it until the block ends.
-    let finish = unsafe { (*block.as_ref().finish.get()).assume_init_mut() };
+    let finish = unsafe { &mut *Request::kept(block) };
     let (status, information) = finish.finish(status, information);
     // SAFETY: our IRP is ours again.
     unsafe { irp::set_status(own, status, information) };
@@ -295,7 +315,7 @@ unsafe fn complete_client<F: Finish>(block: NonNull<Request<F>>) {
 
 unsafe fn retire<F: Finish>(block: NonNull<Request<F>>) {
     // SAFETY: `send` wrote it, and nobody else holds the block: it is moved out once.
-    let finish = unsafe { (*block.as_ref().finish.get()).assume_init_read() };
+    let finish = unsafe { Request::kept(block).read() };
     // SAFETY: as above.
     let home = if unsafe { block.as_ref() }.pooled {
         // SAFETY: a pooled block came from `allocate` by `into_raw`.

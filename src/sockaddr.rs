@@ -27,13 +27,17 @@ impl Address {
                 // SAFETY: as the caller promises; clients owe no more alignment than a SOCKADDR has.
                 let mut v4 = unsafe { from.cast::<SOCKADDR_IN>().read_unaligned() };
                 v4.sin_family = AF_INET;
-                Some(Self { raw: SOCKADDR_INET { Ipv4: v4 } })
+                Some(Self {
+                    raw: SOCKADDR_INET { Ipv4: v4 },
+                })
             }
             AF_INET6 => {
                 // SAFETY: as above.
                 let mut v6 = unsafe { from.cast::<SOCKADDR_IN6>().read_unaligned() };
                 v6.sin6_family = AF_INET6;
-                Some(Self { raw: SOCKADDR_INET { Ipv6: v6 } })
+                Some(Self {
+                    raw: SOCKADDR_INET { Ipv6: v6 },
+                })
             }
             _ => None,
         }

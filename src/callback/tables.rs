@@ -3,7 +3,8 @@
 use core::ffi::c_void;
 
 use wsk_sys::{
-    WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_CLIENT_STREAM_DISPATCH,
+    WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH,
+    WSK_CLIENT_STREAM_DISPATCH,
 };
 use wskguard_core::Category;
 
@@ -30,8 +31,16 @@ const fn connection(set: usize) -> WSK_CLIENT_CONNECTION_DISPATCH {
     }
 }
 
-static LISTEN: [WSK_CLIENT_LISTEN_DISPATCH; SETS] =
-    [listen(0), listen(1), listen(2), listen(3), listen(4), listen(5), listen(6), listen(7)];
+static LISTEN: [WSK_CLIENT_LISTEN_DISPATCH; SETS] = [
+    listen(0),
+    listen(1),
+    listen(2),
+    listen(3),
+    listen(4),
+    listen(5),
+    listen(6),
+    listen(7),
+];
 static CONNECTION: [WSK_CLIENT_CONNECTION_DISPATCH; SETS] = [
     connection(0),
     connection(1),
@@ -43,8 +52,12 @@ static CONNECTION: [WSK_CLIENT_CONNECTION_DISPATCH; SETS] = [
     connection(7),
 ];
 static DATAGRAM: [WSK_CLIENT_DATAGRAM_DISPATCH; 2] = [
-    WSK_CLIENT_DATAGRAM_DISPATCH { WskReceiveFromEvent: None },
-    WSK_CLIENT_DATAGRAM_DISPATCH { WskReceiveFromEvent: Some(receive_from_event) },
+    WSK_CLIENT_DATAGRAM_DISPATCH {
+        WskReceiveFromEvent: None,
+    },
+    WSK_CLIENT_DATAGRAM_DISPATCH {
+        WskReceiveFromEvent: Some(receive_from_event),
+    },
 ];
 
 /// Stream tables point to a listen and a connection table, either of which may be absent: index 8 is none.
@@ -53,7 +66,10 @@ struct Streams([[WSK_CLIENT_STREAM_DISPATCH; SETS + 1]; SETS + 1]);
 unsafe impl Sync for Streams {}
 
 static STREAM: Streams = Streams({
-    let none = WSK_CLIENT_STREAM_DISPATCH { Listen: core::ptr::null(), Connect: core::ptr::null() };
+    let none = WSK_CLIENT_STREAM_DISPATCH {
+        Listen: core::ptr::null(),
+        Connect: core::ptr::null(),
+    };
     let mut tables = [[none; SETS + 1]; SETS + 1];
     let mut rows: &mut [[WSK_CLIENT_STREAM_DISPATCH; SETS + 1]] = &mut tables;
     let mut listeners: &[WSK_CLIENT_LISTEN_DISPATCH] = &LISTEN;
@@ -89,7 +105,11 @@ fn set_of(slots: [bool; 3]) -> usize {
 unsafe fn listen_set(table: *const WSK_CLIENT_LISTEN_DISPATCH) -> usize {
     // SAFETY: the caller's table is NULL or valid.
     unsafe { table.as_ref() }.map_or(SETS, |table| {
-        set_of([table.WskAcceptEvent.is_some(), table.WskInspectEvent.is_some(), table.WskAbortEvent.is_some()])
+        set_of([
+            table.WskAcceptEvent.is_some(),
+            table.WskInspectEvent.is_some(),
+            table.WskAbortEvent.is_some(),
+        ])
     })
 }
 
@@ -97,7 +117,11 @@ unsafe fn listen_set(table: *const WSK_CLIENT_LISTEN_DISPATCH) -> usize {
 unsafe fn connection_set(table: *const WSK_CLIENT_CONNECTION_DISPATCH) -> usize {
     // SAFETY: the caller's table is NULL or valid.
     unsafe { table.as_ref() }.map_or(SETS, |table| {
-        set_of([table.WskReceiveEvent.is_some(), table.WskDisconnectEvent.is_some(), table.WskSendBacklogEvent.is_some()])
+        set_of([
+            table.WskReceiveEvent.is_some(),
+            table.WskDisconnectEvent.is_some(),
+            table.WskSendBacklogEvent.is_some(),
+        ])
     })
 }
 
@@ -107,7 +131,9 @@ unsafe fn connection_set(table: *const WSK_CLIENT_CONNECTION_DISPATCH) -> usize 
 /// `table` is NULL or valid.
 pub unsafe fn connection_table(table: *const WSK_CLIENT_CONNECTION_DISPATCH) -> *const WSK_CLIENT_CONNECTION_DISPATCH {
     // SAFETY: as the caller promises.
-    CONNECTION.get(unsafe { connection_set(table) }).map_or(core::ptr::null(), core::ptr::from_ref)
+    CONNECTION
+        .get(unsafe { connection_set(table) })
+        .map_or(core::ptr::null(), core::ptr::from_ref)
 }
 
 /// Our table for a client's callbacks of a category; NULL for NULL.
@@ -121,20 +147,29 @@ pub unsafe fn table_for(category: Category, table: *const c_void) -> *const c_vo
     match category {
         Category::Basic => table,
         // SAFETY: as the caller promises.
-        Category::Listen => LISTEN.get(unsafe { listen_set(table.cast()) }).map_or(core::ptr::null(), |t| (&raw const *t).cast()),
+        Category::Listen => LISTEN
+            .get(unsafe { listen_set(table.cast()) })
+            .map_or(core::ptr::null(), |t| (&raw const *t).cast()),
         // SAFETY: as the caller promises.
         Category::Connection => unsafe { connection_table(table.cast()) }.cast(),
         Category::Datagram => {
             // SAFETY: as the caller promises.
-            let set = usize::from(unsafe { (*table.cast::<WSK_CLIENT_DATAGRAM_DISPATCH>()).WskReceiveFromEvent }.is_some());
+            let set =
+                usize::from(unsafe { (*table.cast::<WSK_CLIENT_DATAGRAM_DISPATCH>()).WskReceiveFromEvent }.is_some());
             DATAGRAM.get(set).map_or(core::ptr::null(), |t| (&raw const *t).cast())
         }
         Category::Stream => {
             // SAFETY: as the caller promises.
             let client = unsafe { &*table.cast::<WSK_CLIENT_STREAM_DISPATCH>() };
             // SAFETY: both are NULL or valid.
-            let (row, cell) = (unsafe { listen_set(client.Listen) }, unsafe { connection_set(client.Connect) });
-            STREAM.0.get(row).and_then(|row| row.get(cell)).map_or(core::ptr::null(), |t| (&raw const *t).cast())
+            let (row, cell) = (unsafe { listen_set(client.Listen) }, unsafe {
+                connection_set(client.Connect)
+            });
+            STREAM
+                .0
+                .get(row)
+                .and_then(|row| row.get(cell))
+                .map_or(core::ptr::null(), |t| (&raw const *t).cast())
         }
     }
 }

@@ -56,5 +56,13 @@ pub unsafe extern "system" fn accept<T: Accepts>(
         unsafe { function(lower, flags, own_context, own_dispatch, local, remote, own) }
     };
     // SAFETY: the client's IRP; the call above passes ours to one function.
-    unsafe { request.send(irp, Accept { accepted: Some(accepted) }, call) }
+    unsafe {
+        request.send(
+            irp,
+            Accept {
+                accepted: Some(accepted),
+            },
+            call,
+        )
+    }
 }

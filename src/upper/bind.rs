@@ -30,8 +30,13 @@ struct Bind {
 
 impl Finish for Bind {
     fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
-        let bound = if self.endpoint.facts.category == Category::Listen { Phase::Listening } else { Phase::Bound };
-        self.endpoint.move_phase(Phase::Binding, if status >= 0 { bound } else { self.before });
+        let bound = if self.endpoint.facts.category == Category::Listen {
+            Phase::Listening
+        } else {
+            Phase::Bound
+        };
+        self.endpoint
+            .move_phase(Phase::Binding, if status >= 0 { bound } else { self.before });
         if status >= 0 {
             self.endpoint.set_local(&self.address);
         } else {
@@ -52,22 +57,41 @@ pub fn decide(endpoint: &Endpoint, address: &Address) -> BindVerdict {
 fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<AuditRecord>) {
     let guard = guard();
     let state = endpoint.options.load();
-    let sharing = Sharing { reuse: state.flag(Flag::ReuseAddr), exclusive: state.flag(Flag::ExclusiveAddrUse) };
-    let input = BindInput { port: address.port(), address: address.class(), sharing };
+    let sharing = Sharing {
+        reuse: state.flag(Flag::ReuseAddr),
+        exclusive: state.flag(Flag::ExclusiveAddrUse),
+    };
+    let input = BindInput {
+        port: address.port(),
+        address: address.class(),
+        sharing,
+    };
     let reading = guard.policy.enter();
-    let verdict = decide::bind(reading.as_ref().map(|generation| &generation.image), &control::subject(endpoint, &state), input);
-    let generation = reading.as_ref().map_or(0, |generation| control::count_hit(generation, verdict.rule));
+    let verdict = decide::bind(
+        reading.as_ref().map(|generation| &generation.image),
+        &control::subject(endpoint, &state),
+        input,
+    );
+    let generation = reading
+        .as_ref()
+        .map_or(0, |generation| control::count_hit(generation, verdict.rule));
     drop(reading);
     guard.count(Counter::Binds);
     let refused = matches!(verdict.outcome, BindOutcome::Refuse(_));
     endpoint.decided(refused);
-    guard.count(if refused { Counter::BindsDenied } else { Counter::BindsAllowed });
+    guard.count(if refused {
+        Counter::BindsDenied
+    } else {
+        Counter::BindsAllowed
+    });
     if refused {
         guard.count(Counter::RefusedByPolicy);
     } else if verdict.refusal.is_some() {
         guard.count(Counter::WouldRefuse);
     }
-    let record = verdict.record.then(|| audit::bind(endpoint, &verdict, generation, address));
+    let record = verdict
+        .record
+        .then(|| audit::bind(endpoint, &verdict, generation, address));
     if let (BindOutcome::Refuse(refusal), Some(record)) = (verdict.outcome, record) {
         audit::write(endpoint, record, refusal.status.0.cast_signed());
         return (verdict, None);
@@ -75,7 +99,12 @@ fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<AuditRe
     (verdict, record)
 }
 
-pub unsafe extern "system" fn bind<T: Binds>(socket: PWSK_SOCKET, local: PSOCKADDR, flags: ULONG, irp: PIRP) -> NTSTATUS {
+pub unsafe extern "system" fn bind<T: Binds>(
+    socket: PWSK_SOCKET,
+    local: PSOCKADDR,
+    flags: ULONG,
+    irp: PIRP,
+) -> NTSTATUS {
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
@@ -124,7 +153,12 @@ unsafe fn send_bind(
     };
     let before = endpoint.phase();
     endpoint.move_phase(before, Phase::Binding);
-    let finish = Bind { endpoint: endpoint.reference(), address, record, before };
+    let finish = Bind {
+        endpoint: endpoint.reference(),
+        address,
+        record,
+        before,
+    };
     let call = |own, finish: *mut Bind| {
         // SAFETY: the block keeps the copy of the address until the provider completes our IRP.
         let address = unsafe { &raw mut (*finish).address }.cast();

@@ -58,7 +58,12 @@ pub unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP) -> NT
     }
     // SAFETY: the reference that opening gave, which the client gives up by closing.
     let open = unsafe { EndpointRef::from_raw(core::ptr::NonNull::from(endpoint)) };
-    let finish = Close { endpoint: Some(open), closed: false };
+    let finish = Close {
+        endpoint: Some(open),
+        closed: false,
+    };
+    // SAFETY: the provider's socket, with our IRP.
+    let call = |own| unsafe { close(lower, own) };
     // SAFETY: the block is idle, since close began once; the endpoint outlives it. The IRP is the client's.
-    unsafe { send_embedded(endpoint.close_block(), irp, finish, |own| close(lower, own)) }
+    unsafe { send_embedded(endpoint.close_block(), irp, finish, call) }
 }

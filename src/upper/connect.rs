@@ -49,13 +49,27 @@ unsafe fn send_move(
         return unsafe { out_of_memory(irp) };
     };
     let back = endpoint.phase();
-    let during = if endpoint.move_phase(back, during) { during } else { back };
-    let finish = Move { endpoint: endpoint.reference(), during, then, back };
+    let during = if endpoint.move_phase(back, during) {
+        during
+    } else {
+        back
+    };
+    let finish = Move {
+        endpoint: endpoint.reference(),
+        during,
+        then,
+        back,
+    };
     // SAFETY: the client's IRP; the callers' closures pass ours to one function.
     unsafe { request.send(irp, finish, call) }
 }
 
-pub unsafe extern "system" fn connect<T: Connects>(socket: PWSK_SOCKET, remote: PSOCKADDR, flags: ULONG, irp: PIRP) -> NTSTATUS {
+pub unsafe extern "system" fn connect<T: Connects>(
+    socket: PWSK_SOCKET,
+    remote: PSOCKADDR,
+    flags: ULONG,
+    irp: PIRP,
+) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
     let lower = endpoint.lower();
@@ -98,7 +112,12 @@ pub unsafe extern "system" fn listen(socket: PWSK_SOCKET, irp: PIRP) -> NTSTATUS
     unsafe { send_move(endpoint, phase, Phase::Listening, irp, call) }
 }
 
-pub unsafe extern "system" fn disconnect<T: Connects>(socket: PWSK_SOCKET, buffer: PWSK_BUF, flags: ULONG, irp: PIRP) -> NTSTATUS {
+pub unsafe extern "system" fn disconnect<T: Connects>(
+    socket: PWSK_SOCKET,
+    buffer: PWSK_BUF,
+    flags: ULONG,
+    irp: PIRP,
+) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
     let lower = endpoint.lower();
@@ -108,7 +127,11 @@ pub unsafe extern "system" fn disconnect<T: Connects>(socket: PWSK_SOCKET, buffe
     let call = function.map(|function| move |own| unsafe { function(lower, buffer, flags, own) });
     let phase = endpoint.phase();
     // A graceful disconnect closes our direction only; data may still come.
-    let then = if flags & WSK_FLAG_ABORTIVE != 0 { Phase::Disconnected } else { phase };
+    let then = if flags & WSK_FLAG_ABORTIVE != 0 {
+        Phase::Disconnected
+    } else {
+        phase
+    };
     // SAFETY: the client's IRP.
     unsafe { send_move(endpoint, phase, then, irp, call) }
 }

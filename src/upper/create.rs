@@ -3,12 +3,12 @@
 use core::ffi::c_void;
 
 use wdk_sys::{
-    GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    UNICODE_STRING,
+    GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_SUPPORTED, UNICODE_STRING,
 };
 use wsk_sys::{
-    PADDRINFOEXW, PEPROCESS, PETHREAD, PIRP, PSECURITY_DESCRIPTOR, PSOCKADDR, PWSK_CLIENT, PWSK_SOCKET, SIZE_T, SOCK_RAW,
-    SOCK_STREAM, ULONG, USHORT, WSK_CLIENT_CONNECTION_DISPATCH,
+    PADDRINFOEXW, PEPROCESS, PETHREAD, PIRP, PSECURITY_DESCRIPTOR, PSOCKADDR, PWSK_CLIENT, PWSK_SOCKET, SIZE_T,
+    SOCK_RAW, SOCK_STREAM, ULONG, USHORT, WSK_CLIENT_CONNECTION_DISPATCH,
 };
 use wskguard_core::{
     Category, Family, Phase, SocketType,
@@ -54,7 +54,9 @@ pub fn hand_over(
     if status < 0 || lower.is_null() {
         return (status, 0);
     }
-    let Some(endpoint) = endpoint.take() else { return (status, 0) };
+    let Some(endpoint) = endpoint.take() else {
+        return (status, 0);
+    };
     prepare(&endpoint);
     endpoint.open(lower);
     let socket = endpoint.as_socket();
@@ -90,7 +92,9 @@ pub unsafe extern "system" fn socket(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { client_of(client) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
@@ -111,8 +115,14 @@ pub unsafe extern "system" fn socket(
         static_events: client.static_events(),
         lacks: OptionSet::NONE,
     };
-    let birth =
-        Birth { facts, context, callbacks: dispatch, process, options: OptionState::default(), phase: Phase::Unbound };
+    let birth = Birth {
+        facts,
+        context,
+        callbacks: dispatch,
+        process,
+        options: OptionState::default(),
+        phase: Phase::Unbound,
+    };
     let endpoint = Endpoint::create(client, table_of(category), birth);
     let (Some(endpoint), Some(request)) = (endpoint, Request::<Create>::allocate()) else {
         // SAFETY: as above.
@@ -121,7 +131,10 @@ pub unsafe extern "system" fn socket(
     let own_context = endpoint.as_context();
     // SAFETY: the client's table is NULL or one of its category.
     let own_dispatch = unsafe { callback::table_for(category, dispatch) };
-    let finish = Create { endpoint: Some(endpoint), local: None };
+    let finish = Create {
+        endpoint: Some(endpoint),
+        local: None,
+    };
     let call = |own| {
         // SAFETY: the client's arguments with our context, callbacks and IRP.
         unsafe {
@@ -169,7 +182,9 @@ pub unsafe extern "system" fn socket_connect(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { client_of(client) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
@@ -217,7 +232,10 @@ pub unsafe extern "system" fn socket_connect(
     let own_context = endpoint.as_context();
     // SAFETY: the client's table is NULL or valid.
     let own_dispatch = unsafe { callback::connection_table(dispatch) };
-    let finish = Create { endpoint: Some(endpoint), local: address };
+    let finish = Create {
+        endpoint: Some(endpoint),
+        local: address,
+    };
     let call = |own| {
         // SAFETY: the client's arguments with our context, callbacks and IRP.
         unsafe {
@@ -252,7 +270,9 @@ pub unsafe extern "system" fn control_client(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { client_of(client) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     let (lower_client, function) = match client.lower() {
         Ok((lower_client, table)) => (lower_client, table.WskControlClient),
         // SAFETY: the client's IRP, or NULL, which went nowhere.
@@ -265,7 +285,18 @@ pub unsafe extern "system" fn control_client(
     // SAFETY: the client's control structure, if it is one.
     let events = unsafe { Client::static_events_in(code, input_size, input) };
     // SAFETY: the client's own arguments; the provider knows the client by another name.
-    let status = unsafe { function(lower_client, code, input_size, input, output_size, output, returned, irp) };
+    let status = unsafe {
+        function(
+            lower_client,
+            code,
+            input_size,
+            input,
+            output_size,
+            output,
+            returned,
+            irp,
+        )
+    };
     if status == 0
         && let Some(events) = events
     {
@@ -287,12 +318,25 @@ pub unsafe extern "system" fn get_address_info(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { client_of(client) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     match client.lower() {
         Ok((lower_client, table)) => match table.WskGetAddressInfo {
             // SAFETY: the client's own arguments.
             Some(function) => unsafe {
-                function(lower_client, node, service, name_space, provider, hints, result, process, thread, irp)
+                function(
+                    lower_client,
+                    node,
+                    service,
+                    name_space,
+                    provider,
+                    hints,
+                    result,
+                    process,
+                    thread,
+                    irp,
+                )
             },
             // SAFETY: the client's IRP, or NULL, which went nowhere.
             None => unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) },
@@ -325,11 +369,25 @@ pub unsafe extern "system" fn get_name_info(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { client_of(client) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     match client.lower() {
         Ok((lower_client, table)) => match table.WskGetNameInfo {
             // SAFETY: the client's own arguments.
-            Some(function) => unsafe { function(lower_client, address, length, node, service, flags, process, thread, irp) },
+            Some(function) => unsafe {
+                function(
+                    lower_client,
+                    address,
+                    length,
+                    node,
+                    service,
+                    flags,
+                    process,
+                    thread,
+                    irp,
+                )
+            },
             // SAFETY: the client's IRP, or NULL, which went nowhere.
             None => unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) },
         },

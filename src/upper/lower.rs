@@ -4,8 +4,8 @@
 
 use wsk_sys::{
     PFN_WSK_ACCEPT, PFN_WSK_BIND, PFN_WSK_CLOSE_SOCKET, PFN_WSK_CONNECT, PFN_WSK_CONNECT_EX, PFN_WSK_CONTROL_SOCKET,
-    PFN_WSK_DISCONNECT, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
-    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+    PFN_WSK_DISCONNECT, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
+    WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
 };
 
 /// The provider's table of a socket.
@@ -14,8 +14,10 @@ use wsk_sys::{
 /// `lower` is a live socket of the provider, of the category that has table `T`.
 #[inline]
 pub unsafe fn table<'a, T>(lower: PWSK_SOCKET) -> &'a T {
-    // SAFETY: every socket begins with the pointer to its table, which is resident while the socket lives.
-    unsafe { &*(*lower).Dispatch.cast::<T>() }
+    // SAFETY: every socket begins with the pointer to its table.
+    let table = unsafe { (*lower).Dispatch };
+    // SAFETY: the table is resident while the socket lives, and of the caller's kind.
+    unsafe { &*table.cast::<T>() }
 }
 
 /// `WskControlSocket` of any socket.

@@ -3,8 +3,8 @@
 use core::ffi::c_void;
 
 use wsk_sys::{
-    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_DISPATCH,
-    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
+    WSK_PROVIDER_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
 };
 use wskguard_core::Category;
 
@@ -14,8 +14,10 @@ use super::{
 };
 use crate::control::control_socket;
 
-const BASIC: WSK_PROVIDER_BASIC_DISPATCH =
-    WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: Some(control_socket), WskCloseSocket: Some(close::close_socket) };
+const BASIC: WSK_PROVIDER_BASIC_DISPATCH = WSK_PROVIDER_BASIC_DISPATCH {
+    WskControlSocket: Some(control_socket),
+    WskCloseSocket: Some(close::close_socket),
+};
 
 static BASIC_TABLE: WSK_PROVIDER_BASIC_DISPATCH = BASIC;
 

@@ -6,8 +6,8 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use wdk_sys::{
-    _IO_STACK_LOCATION__bindgen_ty_1, DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, PIO_STACK_LOCATION, PIRP, SL_INVOKE_ON_CANCEL,
-    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED, ntddk::IofCompleteRequest,
+    DEVICE_OBJECT, FILE_OBJECT, IRP, NTSTATUS, PIO_STACK_LOCATION, PIRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
+    SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED, ntddk::IofCompleteRequest,
 };
 
 /// A completion routine, as `IoSetCompletionRoutine` takes it.
@@ -22,7 +22,14 @@ pub const IO_NETWORK_INCREMENT: i8 = 2;
 
 fn overlay_current(irp: *mut IRP) -> *mut PIO_STACK_LOCATION {
     // SAFETY: only the address of the field is taken; the pointer is inside the IRP.
-    unsafe { &raw mut (*irp).Tail.Overlay.__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation }
+    unsafe {
+        &raw mut (*irp)
+            .Tail
+            .Overlay
+            .__bindgen_anon_2
+            .__bindgen_anon_1
+            .CurrentStackLocation
+    }
 }
 
 /// `IoGetCurrentIrpStackLocation`.
@@ -41,8 +48,10 @@ pub unsafe fn current_location(irp: PIRP) -> PIO_STACK_LOCATION {
 /// `irp` is valid and has a stack location left.
 #[must_use]
 pub unsafe fn next_location(irp: PIRP) -> PIO_STACK_LOCATION {
+    // SAFETY: as the caller promises.
+    let current = unsafe { current_location(irp) };
     // SAFETY: stack locations are one array that grows downwards, and the caller vouches for one more.
-    unsafe { current_location(irp).sub(1) }
+    unsafe { current.sub(1) }
 }
 
 /// `IoSetNextIrpStackLocation`: moves to the location below, as `IofCallDriver` would.
@@ -67,8 +76,10 @@ pub unsafe fn skip_current_location(irp: PIRP) {
     // SAFETY: the caller owns the IRP.
     let count = unsafe { &mut (*irp).CurrentLocation };
     *count = count.wrapping_add(1);
+    // SAFETY: the IRP is valid.
+    let current = unsafe { current_location(irp) };
     // SAFETY: the location above exists, since the caller stands in one that was passed down.
-    let above = unsafe { current_location(irp).add(1) };
+    let above = unsafe { current.add(1) };
     // SAFETY: the field lies inside the IRP.
     unsafe { *overlay_current(irp) = above };
 }
@@ -89,10 +100,15 @@ pub unsafe fn locations_left(irp: PIRP) -> i8 {
 /// `irp` is valid, owned by the caller, and has a stack location left; `context` outlives the completion.
 pub unsafe fn set_completion_routine(irp: PIRP, routine: CompletionRoutine, context: *mut c_void) {
     // SAFETY: as the caller promises.
-    let next = unsafe { &mut *next_location(irp) };
+    let next = unsafe { next_location(irp) };
+    // SAFETY: the location is the caller's to fill.
+    let next = unsafe { &mut *next };
     next.CompletionRoutine = Some(routine);
     next.Context = context;
-    #[allow(clippy::cast_possible_truncation, reason = "the SL_* flags fit in the byte that holds them")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the SL_* flags fit in the byte that holds them"
+    )]
     {
         next.Control = (SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL) as u8;
     }
@@ -104,8 +120,13 @@ pub unsafe fn set_completion_routine(irp: PIRP, routine: CompletionRoutine, cont
 /// `irp` is valid and the caller owns its current location.
 pub unsafe fn mark_pending(irp: PIRP) {
     // SAFETY: as the caller promises.
-    let location = unsafe { &mut *current_location(irp) };
-    #[allow(clippy::cast_possible_truncation, reason = "the SL_* flags fit in the byte that holds them")]
+    let location = unsafe { current_location(irp) };
+    // SAFETY: the caller owns it.
+    let location = unsafe { &mut *location };
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the SL_* flags fit in the byte that holds them"
+    )]
     {
         location.Control |= SL_PENDING_RETURNED as u8;
     }
@@ -117,8 +138,10 @@ pub unsafe fn mark_pending(irp: PIRP) {
 /// `irp` is valid.
 pub unsafe fn set_cancel_routine(irp: PIRP, routine: Option<CancelRoutine>) -> Option<CancelRoutine> {
     let new = routine.map_or(core::ptr::null_mut(), |routine| routine as *mut c_void);
+    // SAFETY: only the address of the field is taken.
+    let slot = unsafe { &raw mut (*irp).CancelRoutine }.cast::<*mut c_void>();
     // SAFETY: the field is a pointer-sized, aligned function pointer that wdm.h, too, exchanges atomically.
-    let slot = unsafe { AtomicPtr::from_ptr((&raw mut (*irp).CancelRoutine).cast::<*mut c_void>()) };
+    let slot = unsafe { AtomicPtr::from_ptr(slot) };
     let old = slot.swap(new, Ordering::AcqRel);
     // SAFETY: the slot holds NULL or a cancel routine, and `Option` of a function pointer has NULL as `None`.
     unsafe { core::mem::transmute::<*mut c_void, Option<CancelRoutine>>(old) }
@@ -130,8 +153,10 @@ pub unsafe fn set_cancel_routine(irp: PIRP, routine: Option<CancelRoutine>) -> O
 /// `irp` is valid.
 #[must_use]
 pub unsafe fn is_cancelled(irp: PIRP) -> bool {
+    // SAFETY: only the address of the field is taken.
+    let cancel = unsafe { &raw const (*irp).Cancel };
     // SAFETY: the IRP is valid; the flag may change under us, so it is read once, volatile.
-    unsafe { (&raw const (*irp).Cancel).read_volatile() != 0 }
+    unsafe { cancel.read_volatile() != 0 }
 }
 
 /// Writes `IoStatus`.
@@ -155,7 +180,10 @@ pub unsafe fn status(irp: PIRP) -> (NTSTATUS, usize) {
     let io = unsafe { &(*irp).IoStatus };
     // SAFETY: Status and Pointer share the union's bytes; every pattern is a status.
     let status = unsafe { io.__bindgen_anon_1.Status };
-    #[allow(clippy::unnecessary_cast, reason = "ULONG_PTR is u64 in bindgen's output")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "ULONG_PTR is as wide as usize, but u64 in bindgen's output"
+    )]
     (status, io.Information as usize)
 }
 
@@ -174,18 +202,46 @@ pub unsafe fn complete(irp: PIRP, boost: i8) {
 /// The IRP is valid.
 #[must_use]
 pub unsafe fn system_buffer(irp: PIRP) -> *mut c_void {
+    // SAFETY: the IRP is valid.
+    let associated = unsafe { &(*irp).AssociatedIrp };
     // SAFETY: all members of the union are pointers or counts of that size.
-    unsafe { (*irp).AssociatedIrp.SystemBuffer }
+    unsafe { associated.SystemBuffer }
 }
 
-/// `Irp->Tail.Overlay.DriverContext[0]`, for the IRP's present owner.
-///
-/// # Safety
-/// The IRP is valid and owned by the caller's driver for as long as the address is used.
-#[must_use]
-pub unsafe fn driver_context(irp: PIRP) -> *mut *mut c_void {
+fn overlay_context(irp: PIRP) -> *mut *mut c_void {
     // SAFETY: only an address inside the IRP is taken.
     unsafe { (&raw mut (*irp).Tail.Overlay.__bindgen_anon_1.__bindgen_anon_1.DriverContext).cast() }
+}
+
+/// Reads `Irp->Tail.Overlay.DriverContext[0]`.
+///
+/// # Safety
+/// The IRP is valid and owned by the caller's driver.
+#[must_use]
+pub unsafe fn driver_context(irp: PIRP) -> *mut c_void {
+    // SAFETY: as the caller promises.
+    unsafe { *overlay_context(irp) }
+}
+
+/// Writes `Irp->Tail.Overlay.DriverContext[0]`.
+///
+/// # Safety
+/// The IRP is valid and owned by the caller's driver.
+pub unsafe fn set_driver_context(irp: PIRP, context: *mut c_void) {
+    // SAFETY: as the caller promises.
+    unsafe { *overlay_context(irp) = context };
+}
+
+/// The file object of the current location; NULL where there is none.
+///
+/// # Safety
+/// The IRP is valid.
+#[must_use]
+pub unsafe fn file_object(irp: PIRP) -> *mut FILE_OBJECT {
+    // SAFETY: as the caller promises.
+    let location = unsafe { current_location(irp) };
+    // SAFETY: the current location of a valid IRP is set up.
+    unsafe { (*location).FileObject }
 }
 
 /// Parameters of an `IRP_MJ_DEVICE_CONTROL`.
@@ -202,10 +258,13 @@ pub struct DeviceControl {
 /// Reads the parameters of an `IRP_MJ_DEVICE_CONTROL`.
 ///
 /// # Safety
-/// `location` is the current location of such an IRP.
+/// `irp` is such an IRP, in its current location.
 #[must_use]
-pub unsafe fn device_control(location: &IO_STACK_LOCATION) -> DeviceControl {
-    let parameters: &_IO_STACK_LOCATION__bindgen_ty_1 = &location.Parameters;
+pub unsafe fn device_control(irp: PIRP) -> DeviceControl {
+    // SAFETY: as the caller promises.
+    let location = unsafe { current_location(irp) };
+    // SAFETY: as the caller promises.
+    let parameters = unsafe { &(*location).Parameters };
     // SAFETY: the caller says which member is the live one.
     let control = unsafe { &parameters.DeviceIoControl };
     DeviceControl {

@@ -20,7 +20,10 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// An unlocked lock.
     pub const fn new(data: T) -> Self {
-        Self { lock: UnsafeCell::new(0), data: UnsafeCell::new(data) }
+        Self {
+            lock: UnsafeCell::new(0),
+            data: UnsafeCell::new(data),
+        }
     }
 
     /// Raises to DISPATCH_LEVEL and takes the lock; dropping the guard undoes both.

@@ -11,7 +11,11 @@ use wdk_sys::{
 /// Allocates `bytes` zeroed bytes, aligned to 16, or to a cache line when `cache_aligned`.
 #[must_use]
 pub fn allocate(bytes: usize, tag: u32, cache_aligned: bool) -> Option<NonNull<u8>> {
-    let flags = if cache_aligned { POOL_FLAG_NON_PAGED | POOL_FLAG_CACHE_ALIGNED } else { POOL_FLAG_NON_PAGED };
+    let flags = if cache_aligned {
+        POOL_FLAG_NON_PAGED | POOL_FLAG_CACHE_ALIGNED
+    } else {
+        POOL_FLAG_NON_PAGED
+    };
     // SAFETY: any size and tag is allowed; failure is NULL, since POOL_FLAG_RAISE_ON_FAILURE is not given.
     let block = unsafe { ExAllocatePool2(flags, bytes as _, tag) };
     NonNull::new(block.cast())
@@ -46,7 +50,9 @@ impl<T, const TAG: u32> NonpagedBox<T, TAG> {
     /// The value itself.
     pub fn try_new(value: T) -> Result<Self, T> {
         let () = Self::ALIGNMENT_OK;
-        let Some(block) = allocate(size_of::<T>(), TAG, Self::CACHE_ALIGNED) else { return Err(value) };
+        let Some(block) = allocate(size_of::<T>(), TAG, Self::CACHE_ALIGNED) else {
+            return Err(value);
+        };
         let block = block.cast::<T>();
         // SAFETY: the block is fresh, large enough and aligned: 16 is what the pool gives, a cache line covers the rest.
         unsafe { block.write(value) };

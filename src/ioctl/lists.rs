@@ -1,0 +1,84 @@
+//! Endpoints and clients.
+
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND};
+use wskguard_abi::{
+    ClientInfo, EndpointInfo, Header, ListEndpointsRequest, ListReply, QueryEndpointRequest, RangeRequest,
+};
+use wskguard_core::EndpointId;
+use zerocopy::IntoBytes;
+
+use super::{Call, count_of, zero};
+use crate::guard::guard;
+
+fn list_reply<T>(next: u64, count: u32) -> ListReply {
+    ListReply {
+        header: Header::of::<ListReply>(),
+        next,
+        count,
+        element_size: count_of(size_of::<T>()),
+    }
+}
+
+pub fn list_endpoints(call: Call<'_>) -> Result<usize, NTSTATUS> {
+    let request = call.parse::<ListEndpointsRequest>(|_| 0)?;
+    zero(request.reserved)?;
+    let opened = call.opened;
+    let mut reply = call.reply::<ListReply>()?;
+    let table = &guard().table;
+    let mut walk = if request.cursor == 0 {
+        table.walk()
+    } else {
+        let (name, walk) = *opened.walk.lock();
+        if name != request.cursor {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        walk
+    };
+    let room = reply.fits(size_of::<EndpointInfo>(), request.max);
+    let (mut count, mut more) = (0_u32, true);
+    for _ in 0..room {
+        let Some(endpoint) = table.next(&mut walk) else {
+            more = false;
+            break;
+        };
+        if reply.push(endpoint.info(endpoint.id()).as_bytes()) {
+            count = count.saturating_add(1);
+        }
+    }
+    let next = if more {
+        request.cursor.wrapping_add(u64::from(count)).max(1)
+    } else {
+        0
+    };
+    *opened.walk.lock() = (next, walk);
+    reply.finish(&list_reply::<EndpointInfo>(next, count))
+}
+
+pub fn query_endpoint(call: Call<'_>) -> Result<usize, NTSTATUS> {
+    let request = call.parse::<QueryEndpointRequest>(|_| 0)?;
+    let mut reply = call.reply::<ListReply>()?;
+    let endpoint = guard().table.get(EndpointId(request.id)).ok_or(STATUS_NOT_FOUND)?;
+    let pushed = reply.push(endpoint.info(endpoint.id()).as_bytes());
+    reply.finish(&list_reply::<EndpointInfo>(0, u32::from(pushed)))
+}
+
+pub fn list_clients(call: Call<'_>) -> Result<usize, NTSTATUS> {
+    let request = call.parse::<RangeRequest>(|_| 0)?;
+    let mut reply = call.reply::<ListReply>()?;
+    let room = reply.fits(size_of::<ClientInfo>(), request.max);
+    let first = usize::try_from(request.first).unwrap_or(usize::MAX);
+    let mut count = 0_u32;
+    let clients = guard().clients.lock();
+    for client in clients.iter().skip(first).take(room) {
+        if reply.push(client.info().as_bytes()) {
+            count = count.saturating_add(1);
+        }
+    }
+    let total = u64::from(clients.count());
+    drop(clients);
+    let next = u64::from(request.first).saturating_add(u64::from(count));
+    reply.finish(&list_reply::<ClientInfo>(
+        if count > 0 && next < total { next } else { 0 },
+        count,
+    ))
+}
