@@ -120,11 +120,7 @@ fn impossible(rule: &Rule, spans: &RuleSpans, diagnostics: &mut Diagnostics) {
     }
     if row.kind == catalogue::Kind::Bool {
         let never = rule.conditions.iter().any(|(field, members)| {
-            let ranges = if let Members::Ranges(ranges) = members {
-                ranges
-            } else {
-                return false;
-            };
+            let Members::Ranges(ranges) = members else { return false };
             matches!(*field, layout::FIELD_NEW | layout::FIELD_OLD) && !ranges.contains(0) && !ranges.contains(1)
         });
         if never {

@@ -192,7 +192,7 @@ impl fmt::Display for Diff {
                 Change::Removed { rule } => writeln!(f, "- rule {rule}")?,
                 Change::Moved { rule, after } => writeln!(f, "~ rule {rule}: now {}", place(after))?,
                 Change::Altered { rule, lines } => {
-                    lines.iter().try_for_each(|line| writeln!(f, "~ rule {rule}: {line}"))?
+                    lines.iter().try_for_each(|line| writeln!(f, "~ rule {rule}: {line}"))?;
                 }
                 Change::Initial { old, new } => {
                     old.iter()

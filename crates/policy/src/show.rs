@@ -165,13 +165,14 @@ impl Writer {
             Scope::Any => {}
             Scope::Level(level) => self.line("level", level_text(level)),
             Scope::Ioctl(code) => self.line("code", ioctl_text(code)),
-            Scope::Option { level, code } => match catalogue::option(level, code) {
-                Some(row) => self.line("option", quote(row.name)),
-                None => {
+            Scope::Option { level, code } => {
+                if let Some(row) = catalogue::option(level, code) {
+                    self.line("option", quote(row.name));
+                } else {
                     self.line("level", level_text(level));
                     self.line("option", format!("{code:#x}"));
                 }
-            },
+            }
         }
     }
 

@@ -142,15 +142,13 @@ fn heads() {
     assert_eq!(refusal(&vec![0; MAX_IMAGE + 1]), Some(ImageError::TooLarge));
 }
 
+type Field = fn(&mut Counts) -> &mut zerocopy::byteorder::little_endian::U32;
+
 /// Counts up to 4 GiB in every section, with the bytes as they are.
 #[test]
 fn counts() {
     let parts = Parts::of(&victim());
-    let limits: [(
-        Section,
-        fn(&mut Counts) -> &mut zerocopy::byteorder::little_endian::U32,
-        usize,
-    ); 9] = [
+    let limits: [(Section, Field, usize); 9] = [
         (Section::Slots, |c| &mut c.slots, MAX_SLOTS),
         (Section::Entries, |c| &mut c.entries, 4 * MAX_RULES),
         (Section::Rules, |c| &mut c.rules, MAX_RULES),

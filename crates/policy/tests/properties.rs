@@ -9,10 +9,14 @@ use proptest::sample::Index;
 use wskguard_core::policy::{Fallback, Image, InitialOption, MatchInput, RuleRef};
 use wskguard_policy::{compile, decode, encode, explain, show};
 
+fn rule_ref(index: usize) -> RuleRef {
+    RuleRef(u32::try_from(index).unwrap())
+}
+
 /// The index of the first rule that matches, by looking at each alone.
 fn first_by_mismatch(image: &Image<'_>, input: &MatchInput<'_>) -> RuleRef {
     let found = (0..image.rule_count()).find(|&index| image.mismatch(index, input).is_none());
-    found.map_or(RuleRef::DEFAULT, |index| RuleRef(index as u32))
+    found.map_or(RuleRef::DEFAULT, rule_ref)
 }
 
 /// What holds of any image that was accepted.
@@ -45,7 +49,7 @@ proptest! {
         for input in &requests {
             let expected = policy.rules.iter().position(|rule| matches(rule, input));
             let decision = image.evaluate(input);
-            prop_assert_eq!(decision.rule, expected.map_or(RuleRef::DEFAULT, |index| RuleRef(index as u32)));
+            prop_assert_eq!(decision.rule, expected.map_or(RuleRef::DEFAULT, rule_ref));
             prop_assert_eq!(decision.verbose, expected.is_some_and(|index| policy.rules[index].audit));
             if expected.is_none() {
                 prop_assert_eq!(decision.action.is_final(), policy.settings.fallback == Fallback::Deny);
@@ -132,7 +136,7 @@ proptest! {
         let mut text: Vec<char> = show(&Image::parse(&bytes).unwrap()).chars().collect();
         for (place, c, replace) in edits {
             let place = place.index(text.len());
-            if replace { text[place] = c } else { drop(text.remove(place)) }
+            if replace { text[place] = c } else { text.remove(place); }
         }
         match compile("text", &text.into_iter().collect::<String>()) {
             Ok(compiled) => prop_assert!(Image::parse(&compiled.image).is_ok()),

@@ -353,20 +353,21 @@ impl<'a> Image<'a> {
     /// The rule lists for a request: of the option, of the level, of the kind.
     #[inline]
     fn runs(&self, request: RequestKind, level: u32, code: u32) -> [Option<&'a layout::Run>; 3] {
-        let any = self.header.any.get(request as usize);
-        if self.slots.is_empty() || request == RequestKind::Bind {
-            return [None, None, any];
-        }
         let (level, code) = key(request, level, code);
         let of = |scope, code| self.find(request, scope, level, code).map(|(_, slot)| &slot.run);
+        let mine = bit(request as u8);
         [
-            of(layout::SCOPE_EXACT, code),
-            if request == RequestKind::Ioctl {
-                None
+            if self.scopes.exact & mine != 0 {
+                of(layout::SCOPE_EXACT, code)
             } else {
-                of(layout::SCOPE_LEVEL, 0)
+                None
             },
-            any,
+            if self.scopes.level & mine != 0 {
+                of(layout::SCOPE_LEVEL, 0)
+            } else {
+                None
+            },
+            self.header.any.get(request as usize),
         ]
     }
 
@@ -386,14 +387,25 @@ impl Iterator for Candidates<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        let list = self
-            .0
-            .iter_mut()
-            .filter(|list| !list.is_empty())
-            .min_by_key(|list| list.first().map(|rule| rule.get()))?;
-        let (first, behind) = list.split_first()?;
-        *list = behind;
-        Some(first.get())
+        /// No rule has this index: there are at most [`layout::MAX_RULES`].
+        const NONE: u32 = u32::MAX;
+        let [option, level, kind] = &mut self.0;
+        let heads = [&*option, &*level, &*kind].map(|list| list.first().map_or(NONE, |rule| rule.get()));
+        let [of_option, of_level, of_kind] = heads;
+        let least = of_option.min(of_level).min(of_kind);
+        if least == NONE {
+            return None;
+        }
+        // A rule is in one of the lists only.
+        let list = if of_option == least {
+            option
+        } else if of_level == least {
+            level
+        } else {
+            kind
+        };
+        *list = list.get(1..).unwrap_or(&[]);
+        Some(least)
     }
 }
 

@@ -27,6 +27,16 @@ pub struct Image<'a> {
     pub(super) map: &'a [MapEntry],
     pub(super) text: &'a str,
     pub(super) settings: Settings,
+    pub(super) scopes: Scopes,
+}
+
+/// For which request kinds (bits) the index has keys, so that a search that must fail is not begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scopes {
+    /// Of single options and ioctls.
+    pub(super) exact: u8,
+    /// Of whole levels.
+    pub(super) level: u8,
 }
 
 /// What a policy says as a whole.
@@ -71,7 +81,7 @@ impl<'a> Image<'a> {
             return Err(ImageError::Hash);
         }
         let counts = &header.counts;
-        let image = Self {
+        let mut image = Self {
             header,
             slots: section(&mut rest, counts.slots, layout::MAX_SLOTS, Section::Slots)?,
             entries: section(
@@ -88,11 +98,12 @@ impl<'a> Image<'a> {
             map: section(&mut rest, counts.map, layout::MAX_IMAGE, Section::Map)?,
             text: super::validate::text(section(&mut rest, counts.text, layout::MAX_IMAGE, Section::Text)?)?,
             settings: super::validate::settings(header)?,
+            scopes: Scopes::default(),
         };
         if !rest.is_empty() {
             return Err(ImageError::Layout);
         }
-        super::validate::image(&image)?;
+        image.scopes = super::validate::image(&image)?;
         Ok(image)
     }
 

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 use super::error::{Fault, ImageError, Section};
 use super::eval::bit;
 use super::hash::Fnv;
-use super::image::{Image, Settings};
+use super::image::{Image, Scopes, Settings};
 use super::input::{Fallback, ImageName, PolicyMode, Verbosity};
 use super::layout::{self, Condition, Header, MapEntry, Pattern, Range, RuleRecord, Run, Slot, Span};
 use crate::{Mode, RequestKind};
@@ -72,8 +72,8 @@ pub(super) fn settings(header: &Header) -> Result<Settings, ImageError> {
     read().ok_or_else(|| at(Section::Header, 0)(Fault::Value))
 }
 
-/// Everything else.
-pub(super) fn image(image: &Image<'_>) -> Result<(), ImageError> {
+/// Everything else. Returns what the index has keys for.
+pub(super) fn image(image: &Image<'_>) -> Result<Scopes, ImageError> {
     let mut checker = Checker::new(image);
     let header = at(Section::Header, 0);
     checker.head().map_err(&header)?;
@@ -98,7 +98,8 @@ pub(super) fn image(image: &Image<'_>) -> Result<(), ImageError> {
         checker.run(run, kind, key).map_err(&header)?;
     }
     checker.slots()?;
-    checker.all_used()
+    checker.all_used()?;
+    Ok(checker.scopes)
 }
 
 fn request_kind(number: usize) -> Option<RequestKind> {
@@ -122,6 +123,7 @@ struct Checker<'a> {
     text: u32,
     /// Pairs of a rule and a request kind of it, each of which the index must list once.
     memberships: usize,
+    scopes: Scopes,
 }
 
 /// Takes `span`, which must begin at `next` and end within `length`.
@@ -143,6 +145,7 @@ impl<'a> Checker<'a> {
             map: 0,
             text: 0,
             memberships: 0,
+            scopes: Scopes::default(),
         }
     }
 
@@ -325,6 +328,10 @@ impl<'a> Checker<'a> {
         need(slot.reserved == [0; 2] && slot.run.entries.count != 0, Fault::Value)?;
         let kind = request_kind(usize::from(slot.kind)).ok_or(Fault::Value)?;
         let (level, code) = (slot.level, slot.code);
+        match slot.scope {
+            layout::SCOPE_EXACT => self.scopes.exact |= bit(slot.kind),
+            _ => self.scopes.level |= bit(slot.kind),
+        }
         self.run(&slot.run, Some(kind), |record| {
             record.scope == slot.scope && record.level == level && record.code == code
         })?;

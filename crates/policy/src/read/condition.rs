@@ -57,13 +57,14 @@ impl Reader<'_> {
                 Some((_, number)) => vec![(*number, *number)],
                 None => self.range_expression(value, text, words),
             },
-            integer => match unsigned(integer) {
-                Some(number) => vec![(number, number)],
-                None => {
+            integer => {
+                if let Some(number) = unsigned(integer) {
+                    vec![(number, number)]
+                } else {
                     self.not_a_value(value, "a number or a range");
                     Vec::new()
                 }
-            },
+            }
         };
         if ranges.iter().any(|(low, _)| *low > largest) {
             self.push(

@@ -315,7 +315,7 @@ impl Reader<'_> {
         match &value {
             Some((value, span)) => self.check_value(scope, *value, span),
             None if table.get(key).is_none() => {
-                self.missing(table, key, &format!("a number, since the action is `{action}`"))
+                self.missing(table, key, &format!("a number, since the action is `{action}`"));
             }
             None => {}
         }

@@ -253,13 +253,14 @@ impl Reader<'_> {
                 }
                 number?
             }
-            _ => match unsigned(value.get_ref()).and_then(|number| u32::try_from(number).ok()) {
-                Some(number) => number,
-                None => {
+            _ => {
+                if let Some(number) = unsigned(value.get_ref()).and_then(|number| u32::try_from(number).ok()) {
+                    number
+                } else {
                     self.wrong_type(value, "the name or number of an NTSTATUS");
                     return None;
                 }
-            },
+            }
         };
         if status < 0xC000_0000 {
             let error = Diagnostic::error(value.span(), "not an error status").label("expected 0xC0000000 or above");

@@ -10,6 +10,7 @@ use wskguard_core::policy::{
 };
 use wskguard_core::{Category, Family, Mode, RequestKind, SOL_SOCKET};
 use wskguard_policy::{Action, Members, Policy, Principal, Ranges, Rule, Scope};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// `cases`, few of them where each is slow.
 pub fn config(cases: u32) -> ProptestConfig {
@@ -296,7 +297,7 @@ pub fn matches(rule: &Rule, input: &MatchInput<'_>) -> bool {
     let bind = input.request == RequestKind::Bind;
     let sharing = match (input.bind.sharing.reuse, input.bind.sharing.exclusive) {
         (false, false) => SHARING_DEFAULT,
-        (reuse, exclusive) => u8::from(reuse) * SHARING_REUSE | u8::from(exclusive) * SHARING_EXCLUSIVE,
+        (reuse, exclusive) => (u8::from(reuse) * SHARING_REUSE) | (u8::from(exclusive) * SHARING_EXCLUSIVE),
     };
     rule.requests & (1 << input.request as u8) != 0
         && option
@@ -361,19 +362,20 @@ pub struct Parts {
     pub text: Vec<u8>,
 }
 
+/// Takes entries off the front.
+fn section<T: FromBytes>(rest: &mut &[u8], count: u32) -> Vec<T> {
+    (0..count)
+        .map(|_| {
+            let (entry, behind) = T::read_from_prefix(rest).unwrap();
+            *rest = behind;
+            entry
+        })
+        .collect()
+}
+
 impl Parts {
     pub fn of(image: &[u8]) -> Self {
-        use zerocopy::FromBytes;
         let (header, mut rest) = Header::read_from_prefix(image).unwrap();
-        fn section<T: FromBytes>(rest: &mut &[u8], count: u32) -> Vec<T> {
-            (0..count)
-                .map(|_| {
-                    let (entry, behind) = T::read_from_prefix(rest).unwrap();
-                    *rest = behind;
-                    entry
-                })
-                .collect()
-        }
         let counts = header.counts;
         Self {
             header,
@@ -414,7 +416,6 @@ impl Parts {
 
     /// With size and hash, and the rest of `header` as it is.
     pub fn build_as(&self, header: Header) -> Vec<u8> {
-        use zerocopy::IntoBytes;
         let mut image = header.as_bytes().to_vec();
         image.extend_from_slice(self.slots.as_bytes());
         image.extend_from_slice(self.entries.as_bytes());
