@@ -205,3 +205,7 @@ mod tests {
         assert_eq!(handshake.cancelled(), Duty::CompleteClientAndFree);
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "models/cancel.rs"]
+mod model;

@@ -261,3 +261,7 @@ mod tests {
         assert_eq!(free(generations.take().unwrap()), rounds);
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "models/generation.rs"]
+mod model;

@@ -140,3 +140,7 @@ impl<const W: usize, M: Memory> Ring<W, M> {
         overwritten
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "../models/ring.rs"]
+mod model;

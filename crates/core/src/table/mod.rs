@@ -407,3 +407,7 @@ impl<T: Record, M: Memory + Copy> Drop for Pinned<'_, T, M> {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+#[path = "../models/table.rs"]
+mod model;
