@@ -1,2 +1,97 @@
-//! HLK-style suite, run on the test kernel and on Windows.
-fn main() {}
+//! The suite: a client driver that tests script (`probe`), the filter's own control device (`guard`), and the tests by category.
+//!
+//! It runs wherever the drivers are loaded, on the test kernel and on Windows, and tells the two apart nowhere.
+#![cfg_attr(not(windows), allow(unused))]
+
+#[cfg(windows)]
+#[allow(unsafe_code, reason = "calls the operating system")]
+mod device;
+#[cfg(windows)]
+mod check;
+#[cfg(windows)]
+mod context;
+#[cfg(windows)]
+mod fidelity;
+#[cfg(windows)]
+mod guard;
+#[cfg(windows)]
+mod probe;
+#[cfg(windows)]
+mod report;
+#[cfg(windows)]
+mod runner;
+#[cfg(windows)]
+mod status;
+#[cfg(windows)]
+mod suites;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "hlk", about = "Tests of wskguard.sys through a scripted client driver", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the tests with their purpose
+    List(Selection),
+    /// Run the tests
+    Run(RunOptions),
+}
+
+#[derive(Args, Debug, Default)]
+struct Selection {
+    /// Only tests whose name contains one of these
+    #[arg(long, short, value_name = "TEXT")]
+    filter: Vec<String>,
+    /// Not the tests whose name contains one of these
+    #[arg(long, value_name = "TEXT")]
+    skip: Vec<String>,
+}
+
+#[derive(Args, Debug, Default)]
+struct RunOptions {
+    #[command(flatten)]
+    selection: Selection,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a TAP report
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
+    /// Longest time of one test, in seconds, where the test does not say otherwise
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    limit: u64,
+    /// Service name of the first client driver
+    #[arg(long, value_name = "NAME", default_value = "probe")]
+    probe: String,
+    /// Service name of the second client driver
+    #[arg(long, value_name = "NAME", default_value = "probe2")]
+    probe2: String,
+    /// Show every test, not only those that fail
+    #[arg(long, short)]
+    verbose: bool,
+    /// Repeat the selection this many times
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    repeat: u32,
+}
+
+#[cfg(windows)]
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::List(selection) => runner::list(&selection),
+        Command::Run(options) => runner::run(&options),
+    }
+}
+
+#[cfg(not(windows))]
+fn main() -> ExitCode {
+    eprintln!("hlk: the drivers under test run on Windows");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,50 @@
+//! The filter's control device: the companion's typed client, and raw requests.
+
+use std::ops::{Deref, DerefMut};
+
+use anyhow::{Context, Result, bail};
+use wskguardctl::device::Device;
+use wskguardctl::driver::Driver;
+use wskguardctl::host::Access;
+
+/// An open handle of wskguard's device.
+pub(crate) struct Guard(Driver<Device>);
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+impl Guard {
+    pub(crate) fn open() -> Result<Self> {
+        match Device::open(Access::Write) {
+            Ok(device) => Ok(Self(Driver::new(device))),
+            Err(error) => bail!("wskguard's device cannot be opened: {error:?}"),
+        }
+    }
+
+    /// The one client whose image is `name`, as the driver lists it.
+    pub(crate) fn client_of(&mut self, name: &str) -> Result<wskguard_abi::ClientInfo> {
+        let clients = self.0.clients()?;
+        let image = |client: &wskguard_abi::ClientInfo| {
+            let length = (client.image_length as usize).min(client.image.len());
+            String::from_utf8_lossy(&client.image[..length]).into_owned()
+        };
+        let found = clients.iter().find(|client| image(client) == name).copied();
+        found.with_context(|| format!("no client {name} among {:?}", clients.iter().map(image).collect::<Vec<_>>()))
+    }
+}
+
+impl Deref for Guard {
+    type Target = Driver<Device>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Guard {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}

@@ -1,0 +1,184 @@
+//! Picks tests, runs each on a thread of its own under a time limit, and tells how they did.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::context::{Context, Services, Skip};
+use crate::probe::{Npi, Probe};
+use crate::report::{self, Outcome, Verdict};
+use crate::{RunOptions, Selection, suites};
+
+/// What a test runs against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Paths {
+    /// The system's provider.
+    Direct,
+    /// The filter.
+    Filtered,
+    /// Both, one after the other: two tests.
+    Both,
+}
+
+/// A test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Test {
+    pub(crate) category: &'static str,
+    pub(crate) name: &'static str,
+    /// What it shows, in one line.
+    pub(crate) purpose: &'static str,
+    /// Where that is demanded.
+    pub(crate) requirement: &'static str,
+    pub(crate) paths: Paths,
+    /// Seconds, where the runner's limit is too short.
+    pub(crate) limit: Option<u64>,
+    pub(crate) body: fn(&Context) -> Result<()>,
+}
+
+/// Declares the tests of a category: `function, paths, "requirement", "purpose";`
+macro_rules! tests {
+    ($category:literal; $($(@$limit:literal)? $body:ident, $paths:ident, $requirement:literal, $purpose:literal;)*) => {
+        pub(crate) const TESTS: &[$crate::runner::Test] = &[$($crate::runner::Test {
+            category: $category,
+            name: stringify!($body),
+            purpose: $purpose,
+            requirement: $requirement,
+            paths: $crate::runner::Paths::$paths,
+            limit: { #[allow(unused_mut, unused_assignments, reason = "not every test has one")] let mut limit = None; $(limit = Some($limit);)? limit },
+            body: $body,
+        }),*];
+    };
+}
+pub(crate) use tests;
+
+/// A test and the provider it runs against.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    test: Test,
+    npi: Npi,
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let path = match (self.test.paths, self.npi) {
+            (Paths::Both, Npi::System) => "::direct",
+            (Paths::Both, _) => "::filtered",
+            _ => "",
+        };
+        format!("{}::{}{path}", self.test.category, self.test.name)
+    }
+}
+
+fn cases(selection: &Selection) -> Vec<Case> {
+    let all = suites::ALL.iter().copied().flatten().flat_map(|test| {
+        let npis: &[Npi] = match test.paths {
+            Paths::Direct => &[Npi::System],
+            Paths::Filtered => &[Npi::Wskguard],
+            Paths::Both => &[Npi::System, Npi::Wskguard],
+        };
+        npis.iter().map(|npi| Case { test: *test, npi: *npi })
+    });
+    let matches = |case: &Case, list: &[String]| list.iter().any(|text| case.name().contains(text.as_str()));
+    all.filter(|case| selection.filter.is_empty() || matches(case, &selection.filter))
+        .filter(|case| !matches(case, &selection.skip))
+        .collect()
+}
+
+pub(crate) fn list(selection: &Selection) -> ExitCode {
+    let cases = cases(selection);
+    for case in &cases {
+        println!("{:50} {}  [{}]", case.name(), case.test.purpose, case.test.requirement);
+    }
+    println!("{} tests", cases.len());
+    ExitCode::SUCCESS
+}
+
+/// The body, then the end of its session, which has conditions of its own.
+fn carry_out(case: &Case, services: &Services) -> Result<()> {
+    let context = Context::new(services, case.npi)?;
+    let body = catch_unwind(AssertUnwindSafe(|| (case.test.body)(&context))).unwrap_or_else(|_| Err(anyhow!("the test panicked")));
+    let end = context.finish();
+    body.and(end)
+}
+
+fn run_case(case: Case, services: &Services, limit: Duration) -> Verdict {
+    let (sender, receiver) = mpsc::channel();
+    let services = services.clone();
+    // The runner does not wait for a thread that is stuck.
+    thread::spawn(move || sender.send(carry_out(&case, &services)));
+    match receiver.recv_timeout(limit) {
+        Ok(Ok(())) => Verdict::Pass,
+        Ok(Err(error)) => match error.downcast_ref::<Skip>() {
+            Some(skip) => Verdict::Skip(skip.0.clone()),
+            None => Verdict::Fail(format!("{error:#}")),
+        },
+        Err(_) => Verdict::Fail(format!("not finished after {limit:?}")),
+    }
+}
+
+pub(crate) fn run(options: &RunOptions) -> ExitCode {
+    let services = Services { probe: options.probe.clone(), probe2: options.probe2.clone() };
+    let cases = cases(&options.selection);
+    let mut outcomes = Vec::new();
+    for _ in 0..options.repeat {
+        for case in &cases {
+            let started = Instant::now();
+            let limit = Duration::from_secs(case.test.limit.unwrap_or(options.limit));
+            let verdict = run_case(*case, &services, limit);
+            let outcome = Outcome {
+                name: case.name(),
+                purpose: case.test.purpose,
+                requirement: case.test.requirement,
+                verdict,
+                time: started.elapsed(),
+            };
+            show(&outcome, options.verbose);
+            outcomes.push(outcome);
+        }
+    }
+    let written = write_reports(options, &outcomes);
+    if let Err(error) = &written {
+        eprintln!("hlk: {error:#}");
+    }
+    let count = |wanted: fn(&Verdict) -> bool| outcomes.iter().filter(|outcome| wanted(&outcome.verdict)).count();
+    let failed = count(|verdict| matches!(verdict, Verdict::Fail(_)));
+    let passed = count(|verdict| *verdict == Verdict::Pass);
+    let skipped = count(|verdict| matches!(verdict, Verdict::Skip(_)));
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    // Stuck threads do not keep the process.
+    let good = failed == 0 && passed > 0 && written.is_ok();
+    std::process::exit(i32::from(!good));
+}
+
+fn write_reports(options: &RunOptions, outcomes: &[Outcome]) -> Result<()> {
+    if let Some(path) = &options.tap {
+        report::tap(path, outcomes)?;
+    }
+    if let Some(path) = &options.junit {
+        report::junit(path, outcomes)?;
+    }
+    Ok(())
+}
+
+fn show(outcome: &Outcome, verbose: bool) {
+    let time = outcome.time.as_secs_f64();
+    match &outcome.verdict {
+        Verdict::Pass if verbose => println!("ok    {} ({time:.2} s)", outcome.name),
+        Verdict::Pass => {}
+        Verdict::Skip(why) => println!("skip  {}: {why}", outcome.name),
+        Verdict::Fail(why) => {
+            println!("FAIL  {} ({time:.2} s): {}\n      [{}]", outcome.name, outcome.purpose, outcome.requirement);
+            why.lines().for_each(|line| println!("      {line}"));
+        }
+    }
+}
+
+/// Whether the drivers answer at all.
+#[allow(dead_code, reason = "asked by suites that stop drivers")]
+pub(crate) fn is_alive(services: &Services) -> bool {
+    Probe::open(&services.probe).is_ok()
+}
