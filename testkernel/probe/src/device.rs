@@ -220,7 +220,7 @@ unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
 
 unsafe extern "C" fn control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager set the location up for a device control.
-    let parameters = unsafe { irp::device_control(&*irp::current_location(irp)) };
+    let parameters = unsafe { irp::device_control(irp) };
     match parameters.code {
         IOCTL_EXECUTE => {
             // SAFETY: the IRP is the driver's, which returns STATUS_PENDING from here on.
@@ -269,7 +269,7 @@ fn work(_context: &u32) {
 
 fn execute(irp: PIRP) {
     // SAFETY: the IRP is the driver's and was sent by a device control.
-    let parameters = unsafe { irp::device_control(&*irp::current_location(irp)) };
+    let parameters = unsafe { irp::device_control(irp) };
     // SAFETY: the system buffer holds the input and has room for the output; we are its only user.
     let system = unsafe { irp::system_buffer(irp) }.cast::<u8>();
     let (input, output) = (parameters.input as usize, parameters.output as usize);
