@@ -20,7 +20,7 @@ fn set(sock: &str, opt: &str, len: i64, bytes: &str, wsa: u32) -> Value {
            "expect": {"wsa": wsa}})
 }
 
-fn get(sock: &str, opt: &str, cap: i64, expect: Value) -> Value {
+fn get(sock: &str, opt: &str, cap: i64, expect: &Value) -> Value {
     json!({"n": 2, "op": "get", "sock": sock, "level": "SOL_SOCKET", "opt": opt, "ptr": "valid", "cap": cap, "fill": "EFBEADDEEFBEADDE",
            "expect": expect})
 }
@@ -130,7 +130,7 @@ fn lengths() {
                 } else {
                     json!({"wsa": code, "size": size, "bytes": bytes})
                 };
-                let steps = [set("A", opt, 4, "00010000", 0), get("A", opt, cap, expect)];
+                let steps = [set("A", opt, 4, "00010000", 0), get("A", opt, cap, &expect)];
                 passes(families(opt), &[ty], None, &steps, &format!("get {opt} {cap}"));
             }
         }
@@ -143,9 +143,9 @@ fn short_sets_of_transport_booleans_take_effect() {
         for len in [1, 2, 4, 8] {
             let steps = [
                 set("A", opt, len, "0100000000000000", 0),
-                get("A", opt, 4, json!({"wsa": 0, "size": 1, "bytes": "01BEADDE"})),
+                get("A", opt, 4, &json!({"wsa": 0, "size": 1, "bytes": "01BEADDE"})),
                 set("A", opt, len, "0001000000000000", 0),
-                get("A", opt, 4, json!({"wsa": 0, "size": 1, "bytes": "00BEADDE"})),
+                get("A", opt, 4, &json!({"wsa": 0, "size": 1, "bytes": "00BEADDE"})),
             ];
             passes(families(opt), &[ty], None, &steps, &format!("{opt} {len}"));
         }
@@ -186,7 +186,7 @@ fn pointers_levels_and_handles() {
             let steps = [
                 close,
                 set("A", opt, 4, "01000000", 10038),
-                get("A", opt, 4, json!({"wsa": 10038, "bytes": "EFBEADDE"})),
+                get("A", opt, 4, &json!({"wsa": 10038, "bytes": "EFBEADDE"})),
                 set("INVALID", opt, 4, "01000000", 10038),
                 read("FILE", json!("SOL_SOCKET"), "null", Value::Null, 10038),
             ];

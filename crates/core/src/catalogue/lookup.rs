@@ -1,7 +1,7 @@
 //! From a request's number to its row in constant time: one multiplication, one probe. Any IRQL.
 
-use super::options::OPTIONS;
 use super::row::{Row, Space};
+use super::rows::OPTIONS;
 use crate::SOL_SOCKET;
 
 /// Slots of the index.
@@ -15,6 +15,7 @@ const fn slot(code: u32) -> usize {
 }
 
 /// Row numbers by slot.
+#[expect(clippy::indexing_slicing, reason = "evaluated when it is compiled")]
 static INDEX: [u8; SLOTS] = {
     assert!(OPTIONS.len() < EMPTY as usize);
     let mut index = [EMPTY; SLOTS];

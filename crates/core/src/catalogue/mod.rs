@@ -7,13 +7,13 @@
 
 mod constants;
 mod lookup;
-mod options;
 mod row;
+mod rows;
 
 pub use constants::constant;
 pub use lookup::{by_name, ioctl, option};
-pub use options::OPTIONS;
 pub use row::*;
+pub use rows::OPTIONS;
 
 #[cfg(test)]
 mod tests;

@@ -148,13 +148,13 @@ fn get_lengths() {
 #[test]
 fn directions() {
     column("settable", |row, cell| {
-        assert_eq!(first(cell) == 'y', row.settable, "{}", row.name)
+        assert_eq!(first(cell) == 'y', row.settable, "{}", row.name);
     });
     column("gettable", |row, cell| {
-        assert_eq!(first(cell) == 'y', row.gettable, "{}", row.name)
+        assert_eq!(first(cell) == 'y', row.gettable, "{}", row.name);
     });
     column("reserved", |row, cell| {
-        assert_eq!(first(cell) == 'y', row.reserved, "{}", row.name)
+        assert_eq!(first(cell) == 'y', row.reserved, "{}", row.name);
     });
 }
 

@@ -1,8 +1,8 @@
 //! Answers that the record can give by itself, and how they are laid out in the caller's buffer. Any IRQL.
 
+use super::change::Change;
 use super::config::EndpointConfig;
 use super::request::EndpointFacts;
-use super::state::Change;
 use crate::{Family, SocketType};
 
 /// A socket address, as the transport uses it.

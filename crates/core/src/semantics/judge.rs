@@ -1,10 +1,11 @@
 //! One request against one record: what the rules say, independent of who asks. Any IRQL.
 
 use super::answer::{Answer, Value, bsp_state_len, max_message};
+use super::change::{Change, Op};
 use super::config::EndpointConfig;
 use super::lengths::{self, Contract, Extent, Short};
 use super::request::{EndpointFacts, Pointer, Request};
-use super::state::{Change, Flag, Number, Op, OptionState};
+use super::state::{Flag, Number, OptionState};
 use crate::catalogue::{Class, Families, Opt, Row};
 use crate::status::{Reason, Refusal, wsa};
 use crate::{Family, Phase, SocketType};

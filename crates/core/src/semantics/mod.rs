@@ -8,6 +8,7 @@
 //! Sources are cited as in [`crate::catalogue`].
 
 mod answer;
+mod change;
 mod close;
 mod config;
 mod form;
@@ -20,13 +21,14 @@ mod state;
 pub mod winsock;
 
 pub use answer::{Addresses, Answer, Sockaddr, Value};
+pub use change::{Change, Op, Undo};
 pub use close::{CloseAction, KEEP_ALIVE_STATUSES, after_connection_failure, linger_at_close};
 pub use config::EndpointConfig;
 pub use form::{AddressList, violation_word, wsk_form};
 pub use plan::{Forward, Inline, Plan, after_failure, effective_mode, plan};
 pub use request::{EndpointFacts, MINUS_ONE, Pointer, Request, capture_len};
 pub use shared::SharedOptions;
-pub use state::{Change, Flag, Number, Op, OptionState, Undo, inherit};
+pub use state::{Flag, Number, OptionState, inherit};
 
 #[cfg(all(test, loom))]
 mod model;

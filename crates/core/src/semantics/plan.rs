@@ -1,12 +1,13 @@
 //! The decision on a WSK control request. Pure: depends on its arguments only. IRQL <= `DISPATCH_LEVEL`.
 
 use super::answer::{Answer, Value};
+use super::change::{Change, Op};
 use super::config::EndpointConfig;
 use super::form::wsk_form;
 use super::judge::{Judge, Rules};
 use super::lengths::{self, Contract};
 use super::request::{EndpointFacts, Request};
-use super::state::{Change, Flag, Number, Op, OptionState};
+use super::state::{Flag, Number, OptionState};
 use crate::catalogue::{self, Class, Opt, Row, Support};
 use crate::status::{Refusal, nt};
 use crate::{Category, Mode, NtStatus, Phase, RequestKind};

@@ -4,8 +4,9 @@
 //! As for [`OptionState`]. Coupled options live in one word, which is only ever replaced whole by compare-and-swap, so no
 //! interleaving can break a coupling. The other words are independent of each other.
 
+use super::change::{Change, Op, Undo};
 use super::config::EndpointConfig;
-use super::state::{Change, Coupled, Number, Op, OptionState, Undo};
+use super::state::{Coupled, Number, OptionState};
 use crate::status::Refusal;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 

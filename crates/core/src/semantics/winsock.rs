@@ -2,11 +2,12 @@
 //! of Windows, and its documentation where nothing was tested. Used by tools and tests; any IRQL.
 
 use super::answer::{Answer, Value};
+use super::change::{Change, Op};
 pub use super::judge::GetRefusal;
 use super::judge::{Judge, Rules};
 use super::lengths::Contract;
 use super::request::{EndpointFacts, Pointer, Request};
-use super::state::{Change, Op, OptionState};
+use super::state::OptionState;
 use crate::catalogue::{self, Opt, Row};
 use crate::status::{Reason, Refusal};
 use crate::{Phase, SOL_SOCKET};

@@ -53,7 +53,7 @@ const fn position(sharing: Sharing, wildcard: bool) -> usize {
         Sharing::Reuse => 2,
         Sharing::Exclusive => 4,
     };
-    if wildcard { row } else { row + 1 }
+    if wildcard { row } else { row | 1 }
 }
 
 /// The cell for two overlapping binds, each an option and whether it is the wildcard of the two.

@@ -53,6 +53,9 @@ struct World {
     lacks: OptionSet,
 }
 
+/// Bindings, and the options of the sockets that are not bound.
+type SharingInputs<'a> = (&'a [(String, Binding)], Vec<(&'a str, Sharing)>);
+
 impl World {
     fn new(combination: Combination) -> Self {
         Self {
@@ -111,7 +114,7 @@ impl World {
     }
 
     /// What decides later binds: the bindings, and what the sockets that are not bound yet would bind with.
-    fn sharing_inputs(&self) -> (&[(String, Binding)], Vec<(&str, Sharing)>) {
+    fn sharing_inputs(&self) -> SharingInputs<'_> {
         let unbound = |(name, _): &(&String, &Sock)| !self.bound.iter().any(|(bound, _)| bound == *name);
         let options = self
             .sockets

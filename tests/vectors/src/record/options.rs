@@ -164,7 +164,7 @@ impl World {
         self.socket(&step.sock)?;
         let (level, code) = (step.level.level()?, step.opt.option()?);
         let capacity = step.cap.as_ref().map(claimed).transpose()?;
-        let mut buffer = self.buffer(step, capacity)?;
+        let mut buffer = Self::buffer(step, capacity)?;
         let request = Request {
             // A NULL length pointer is as bad as a NULL buffer.
             output_pointer: if capacity.is_some() {
@@ -206,7 +206,7 @@ impl World {
         Ok(self.read(step, buffer, size, 0))
     }
 
-    fn buffer(&self, step: &GetStep, capacity: Option<usize>) -> Result<Vec<u8>, Stop> {
+    fn buffer(step: &GetStep, capacity: Option<usize>) -> Result<Vec<u8>, Stop> {
         const LARGEST: usize = 1 << 20;
         let fill = step.fill.as_ref().map(|fill| fill.0.clone()).unwrap_or_default();
         let capacity = match capacity {

@@ -11,14 +11,14 @@ use crate::backend::{Observed, Stop};
 use crate::format::{IrqlName, PhaseName, RequestName, WskFunction, WskInput, WskOutput, WskcallStep, WskctlStep};
 
 /// Bytes of an input, as far as the record looks at them.
-fn input(input: Option<&WskInput>) -> Result<Vec<u8>, Stop> {
+fn input(input: Option<&WskInput>) -> Vec<u8> {
     let word = |tail: u32| {
         let mut bytes = vec![0; size_of::<usize>()];
         bytes.extend_from_slice(&tail.to_le_bytes());
         bytes.resize(2 * size_of::<usize>(), 0);
         bytes
     };
-    Ok(match input {
+    match input {
         None | Some(WskInput::Unspecified(_)) => Vec::new(),
         Some(WskInput::Hex(hex)) => hex.0.clone(),
         // The address of a descriptor; which one is of no account here.
@@ -26,7 +26,7 @@ fn input(input: Option<&WskInput>) -> Result<Vec<u8>, Stop> {
         Some(WskInput::Event(event)) => word(event.event.mask),
         Some(WskInput::Sockaddr(_)) => vec![0; 28],
         Some(WskInput::Extension(_)) => vec![0; 3 * size_of::<usize>()],
-    })
+    }
 }
 
 impl World {
@@ -39,7 +39,7 @@ impl World {
             RequestName::Get => RequestKind::Get,
             RequestName::Ioctl => RequestKind::Ioctl,
         };
-        let bytes = input(step.input.as_ref())?;
+        let bytes = input(step.input.as_ref());
         let output = match &step.out {
             WskOutput::Size(size) => usize::try_from(size.bytes()?).context("a negative output size")?,
             WskOutput::Unspecified(_) => 0,

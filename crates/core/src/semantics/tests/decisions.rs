@@ -218,7 +218,8 @@ fn the_configuration_object() {
 #[test]
 fn keep_alive_failure() {
     let on = after(&[(Opt::KeepAlive, TRUE)]);
-    let fail = |state: &OptionState, status| after_connection_failure(state, Phase::Connected, status, KEEP_ALIVE_STATUSES);
+    let fail =
+        |state: &OptionState, status| after_connection_failure(state, Phase::Connected, status, KEEP_ALIVE_STATUSES);
     assert_eq!(fail(&on, nt::IO_TIMEOUT), Some(Phase::KeepAliveFailed));
     assert_eq!(fail(&on, nt::CONNECTION_RESET), Some(Phase::Disconnected));
     assert_eq!(fail(&OptionState::default(), nt::IO_TIMEOUT), None);
