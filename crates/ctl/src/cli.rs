@@ -396,7 +396,7 @@ mod tests {
     fn durations() {
         assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
         for wrong in ["", "s", "1y", "-1s", "1 s", "99999999999999999999d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -9,7 +9,7 @@ pub const HELP: &str = "\
 Only these records: KEY=VALUE[,VALUE...], or KEY!=VALUE[,VALUE...]; may be repeated, and all must hold.
 Keys: kind, request, option, client (image or number), endpoint, process, category, family, port,
       action, rule (name or index), status, reason, flag. Case does not matter.
-Examples: --filter action=deny,clamp  --filter option=SO_REUSEADDR  --filter client!=probe.sys";
+Examples: --filter action=denied,clamped  --filter option=SO_REUSEADDR  --filter client!=probe.sys";
 
 /// What a key stands for.
 const KEYS: [&str; 14] = [

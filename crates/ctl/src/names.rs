@@ -1,6 +1,6 @@
 //! Numbers of the contract as words. What has no word stays a number.
 
-use wskguard_core::{NtStatus, catalogue, policy::layout, status};
+use wskguard_core::{NtStatus, catalogue, decide::Done, status};
 
 /// `words[number]`, or the number.
 fn word(words: &[&str], number: u8) -> String {
@@ -62,18 +62,8 @@ pub fn request(number: u8) -> String {
 /// What was done with a request.
 #[must_use]
 pub fn action(number: u8) -> String {
-    match number {
-        0 => "forward",
-        layout::ACTION_ALLOW => "allow",
-        layout::ACTION_DENY => "deny",
-        layout::ACTION_CLAMP => "clamp",
-        layout::ACTION_FORCE => "force",
-        layout::ACTION_REWRITE => "rewrite",
-        layout::ACTION_SUCCEED => "succeed",
-        layout::ACTION_EXCLUSIVE => "exclusive",
-        _ => return number.to_string(),
-    }
-    .to_owned()
+    let found = Done::ALL.iter().find(|(done, _)| *done as u8 == number);
+    found.map_or_else(|| number.to_string(), |&(_, name)| name.to_owned())
 }
 
 /// What kind of record.
@@ -172,16 +162,13 @@ pub fn hash(hash: u64) -> String {
 
 /// A GUID as it lies in memory, in registry form.
 #[must_use]
-pub fn guid(bytes: [u8; 16]) -> String {
-    let [a, b, c, d, e, f, g, h, tail @ ..] = bytes;
-    let (data1, data2, data3) = (
-        u32::from_le_bytes([a, b, c, d]),
-        u16::from_le_bytes([e, f]),
-        u16::from_le_bytes([g, h]),
-    );
-    let [i, j, node @ ..] = tail;
-    let node: String = node.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{{{data1:08x}-{data2:04x}-{data3:04x}-{i:02x}{j:02x}-{node}}}")
+pub fn guid(mut bytes: [u8; 16]) -> String {
+    for field in [0..4, 4..6, 6..8] {
+        bytes[field].reverse();
+    }
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default());
+    format!("{{{}}}", parts.join("-"))
 }
 
 /// `major.minor.patch`.

@@ -4,6 +4,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+/// Characters of a line that fits any terminal.
+pub const LINE: usize = 100;
+
 /// How a piece of text stands out, where colours are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
@@ -73,6 +76,19 @@ impl<'a> Output<'a> {
         writeln!(self.stdout, "{line}")
     }
 
+    /// One of a column of named values.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn field(&mut self, width: usize, name: &str, style: Style, value: &str) -> io::Result<()> {
+        let line = format!(
+            "{}  {}",
+            self.paint(Style::Head, &format!("{name:<width$}")),
+            self.paint(style, value)
+        );
+        self.line(&line)
+    }
+
     /// Data as it is.
     ///
     /// # Errors
@@ -133,7 +149,41 @@ impl<'a> Output<'a> {
     }
 
     fn say(&mut self, word: &str, style: Style, text: &str) {
+        let indent = word.len() + 2;
+        let text = wrap(text, LINE.saturating_sub(indent)).join(&format!("\n{}", " ".repeat(indent)));
         let _ = writeln!(self.stderr, "{}: {text}", paint(self.color_stderr, style, word));
+    }
+}
+
+/// Lines of at most `width` characters, where words allow.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || used + 1 + length <= width => {
+                used += length + usize::from(!line.is_empty());
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            _ => {
+                used = length;
+                lines.push(word.to_owned());
+            }
+        }
+    }
+    lines
+}
+
+/// `1 rule`, `3 rules`.
+#[must_use]
+pub fn count<N: Into<u64>>(number: N, noun: &str) -> String {
+    match number.into() {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
     }
 }
 
@@ -142,5 +192,31 @@ fn paint(color: bool, style: Style, text: &str) -> String {
         format!("\u{1b}[{}m{text}\u{1b}[0m", style.code())
     } else {
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_wrapped_under_their_word() {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        Output::new(&mut stdout, &mut stderr).hint(&"0123456789 ".repeat(12));
+        let expected = format!(
+            "hint: {}\n      {}\n",
+            ["0123456789"; 8].join(" "),
+            ["0123456789"; 4].join(" ") + " "
+        );
+        assert_eq!(String::from_utf8(stderr).unwrap(), expected);
+        assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap("longer-than-a-line a b", 4), ["longer-than-a-line", "a b"]);
+    }
+
+    #[test]
+    fn colours_only_where_wanted() {
+        assert_eq!(paint(true, Style::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(paint(false, Style::Bad, "x"), "x");
+        assert_eq!(paint(true, Style::Plain, "x"), "x");
     }
 }

@@ -1,31 +1,37 @@
-//! Columns for people: widths from the contents, bounded, so that no line is longer than a terminal is wide; a list that comes
-//! in pages keeps its memory to a page, and its columns only widen.
+//! Columns for people: as wide as their contents, unless the line would be longer than a terminal is wide; then the widest texts
+//! are cut in the middle. A list that comes in pages keeps its memory to a page.
 
 use std::io;
 
-use crate::output::{Output, Style};
+use crate::output::{LINE, Output, Style};
 
-/// Characters of a line.
-const LINE: usize = 100;
 const GAP: &str = "  ";
+/// To which a column may be cut.
+const LEAST: usize = 10;
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     title: &'static str,
-    right: bool,
-    most: usize,
+    number: bool,
+    least: usize,
 }
 
 impl Column {
-    /// Text, at most `most` characters of it; in the last column, more if the line has room.
+    /// Text, cut in the middle if need be.
     #[must_use]
-    pub const fn text(title: &'static str, most: usize) -> Self {
+    pub const fn text(title: &'static str) -> Self {
         Self {
             title,
-            right: false,
-            most,
+            number: false,
+            least: title.len(),
         }
+    }
+
+    /// Never narrower than this: for lists that come in pages.
+    #[must_use]
+    pub const fn at_least(self, least: usize) -> Self {
+        Self { least, ..self }
     }
 
     /// A number: aligned to the right, never cut.
@@ -33,8 +39,8 @@ impl Column {
     pub const fn number(title: &'static str) -> Self {
         Self {
             title,
-            right: true,
-            most: usize::MAX,
+            number: true,
+            least: title.len(),
         }
     }
 }
@@ -83,7 +89,7 @@ impl Table {
     pub fn new(columns: &'static [Column]) -> Self {
         Self {
             columns,
-            widths: columns.iter().map(|column| column.title.len()).collect(),
+            widths: columns.iter().map(|column| column.least).collect(),
             headed: false,
         }
     }
@@ -93,7 +99,7 @@ impl Table {
     /// # Errors
     /// Writing failed.
     pub fn page(&mut self, out: &mut Output<'_>, rows: Vec<Vec<Cell>>) -> io::Result<()> {
-        let rows: Vec<Vec<Cell>> = rows.into_iter().map(|row| self.fit(row)).collect();
+        let rows = self.fit(rows);
         if !std::mem::replace(&mut self.headed, true) {
             let titles = self
                 .columns
@@ -105,27 +111,34 @@ impl Table {
         rows.into_iter().try_for_each(|row| self.row(out, row))
     }
 
-    /// Cuts cells to their columns and widens columns to their cells. The last one gets what is left of the line.
-    fn fit(&mut self, row: Vec<Cell>) -> Vec<Cell> {
-        let last = self.columns.len().saturating_sub(1);
-        let mut used = 0;
-        let columns = self.columns.iter().zip(&mut self.widths);
-        let fitted = row
-            .into_iter()
-            .zip(columns)
-            .enumerate()
-            .map(|(index, (mut cell, (column, width)))| {
-                let most = if index == last {
-                    column.most.max(LINE.saturating_sub(used))
-                } else {
-                    column.most
-                };
-                cell.text = shorten(&printable(&cell.text), most);
+    /// Widens columns to their cells, then cuts cells to columns if the line would be too long.
+    fn fit(&mut self, mut rows: Vec<Vec<Cell>>) -> Vec<Vec<Cell>> {
+        for row in &mut rows {
+            for (cell, width) in row.iter_mut().zip(&mut self.widths) {
+                cell.text = printable(&cell.text);
                 *width = (*width).max(cell.text.chars().count());
-                used += *width + GAP.len();
-                cell
-            });
-        fitted.collect()
+            }
+        }
+        let gaps = GAP.len() * self.columns.len().saturating_sub(1);
+        while self.widths.iter().sum::<usize>() + gaps > LINE {
+            let texts = self
+                .columns
+                .iter()
+                .zip(&mut self.widths)
+                .filter(|(column, _)| !column.number);
+            match texts.map(|(_, width)| width).max() {
+                Some(width) if *width > LEAST => *width -= 1,
+                _ => break,
+            }
+        }
+        for row in &mut rows {
+            for (cell, (column, width)) in row.iter_mut().zip(self.columns.iter().zip(&self.widths)) {
+                if !column.number {
+                    cell.text = shorten(&cell.text, *width);
+                }
+            }
+        }
+        rows
     }
 
     fn row(&self, out: &mut Output<'_>, cells: Vec<Cell>) -> io::Result<()> {
@@ -134,7 +147,7 @@ impl Table {
         for (index, ((cell, column), width)) in cells.into_iter().zip(self.columns).zip(&self.widths).enumerate() {
             let gap = " ".repeat(width.saturating_sub(cell.text.chars().count()));
             let text = out.paint(cell.style, &cell.text);
-            line += &match (column.right, index == last) {
+            line += &match (column.number, index == last) {
                 (true, true) => gap + &text,
                 (true, false) => gap + &text + GAP,
                 (false, true) => text,
@@ -174,7 +187,7 @@ mod tests {
 
     #[test]
     fn pages_line_up_and_long_cells_are_cut() {
-        const COLUMNS: &[Column] = &[Column::text("NAME", 8), Column::number("N"), Column::text("WHAT", 20)];
+        const COLUMNS: &[Column] = &[Column::text("NAME"), Column::number("N"), Column::text("WHAT")];
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut out = Output::new(&mut stdout, &mut stderr);
         let mut table = Table::new(COLUMNS);
@@ -183,7 +196,28 @@ mod tests {
             .page(&mut out, vec![row("a", "1", "x"), row("abcdefghij", "1234", "")])
             .unwrap();
         table.page(&mut out, vec![row("b\u{1b}[31m", "7", "y")]).unwrap();
-        let expected = "NAME         N  WHAT\na            1  x\nabcd…hij  1234\nb\u{fffd}[31m       7  y\n";
-        assert_eq!(String::from_utf8(stdout).unwrap(), expected);
+        table
+            .page(&mut out, vec![row("c", "8", &"0123456789".repeat(9))])
+            .unwrap();
+        let text = String::from_utf8(stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..4],
+            [
+                "NAME           N  WHAT",
+                "a              1  x",
+                "abcdefghij  1234",
+                "b\u{fffd}[31m         7  y"
+            ]
+        );
+        assert_eq!(lines[4].chars().count(), LINE);
+        assert!(lines[4].ends_with("456789") && lines[4].contains('…'));
+    }
+
+    #[test]
+    fn the_ends_are_kept() {
+        assert_eq!(shorten("abcdefghij", 10), "abcdefghij");
+        assert_eq!(shorten("abcdefghij", 7), "abc…hij");
+        assert_eq!(shorten("abcdefghij", 6), "abc…ij");
     }
 }

@@ -272,3 +272,57 @@ impl From<&wskguard_abi::AuditReply> for Books {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! The schema of everything that `--json` prints, as docs/wskguardctl.schema.json has it.
+
+    use schemars::{JsonSchema, schema_for};
+
+    use super::*;
+    use crate::{audit::Record, command::schemas};
+
+    /// What wskguardctl prints with `--json`, by command.
+    #[derive(JsonSchema)]
+    #[schemars(title = "wskguardctl --json", rename_all = "kebab-case")]
+    #[expect(dead_code, reason = "describes the outputs, is never filled in")]
+    struct Outputs {
+        /// `status`: one document.
+        status: Status,
+        /// `clients`: one object a line.
+        clients: Client,
+        /// `endpoints list`: one object a line; `endpoints show`: one document.
+        endpoints: Endpoint,
+        /// `endpoints watch`: one object a line.
+        endpoints_watch: schemas::Change,
+        /// `audit tail`: one object a line.
+        audit: Record,
+        /// `counters`: one document; also the file of `--delta`.
+        counters: Counters,
+        /// `policy check`: one document.
+        policy_check: schemas::Check,
+        /// `policy load`: one document.
+        policy_load: schemas::Load,
+        /// `policy show`: one document.
+        policy_show: schemas::Shown,
+        /// `stop`: one document.
+        stop: schemas::Stop,
+        /// Every failure: one line on stderr.
+        failure: schemas::Failed,
+    }
+
+    #[test]
+    fn schema_is_current() {
+        let schema = serde_json::to_string_pretty(&schema_for!(Outputs)).unwrap() + "\n";
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/wskguardctl.schema.json");
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(file, &schema).unwrap();
+        }
+        let written = std::fs::read_to_string(file).unwrap_or_default();
+        assert_eq!(
+            written.replace("\r\n", "\n"),
+            schema,
+            "run this test with UPDATE_SCHEMA=1"
+        );
+    }
+}

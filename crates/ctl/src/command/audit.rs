@@ -12,51 +12,61 @@ use crate::{
     ntstatus,
     output::{Output, Style},
     table::{Cell, Column, Table},
+    time,
 };
 
 pub(super) fn tail(context: &mut Context<'_, '_>, args: &TailArgs) -> Ending {
     let now = context.host.now();
     let mut driver = context.open(Access::Read)?;
     let (mut names, _) = directory(&mut driver)?;
-    let wanted = |record: &Record| args.filter.iter().all(|filter| filter.matches(record));
-    let later = |entry: &AuditEntry| args.since.is_none_or(|since| Cursor::of(entry) > since.0);
+    let choose = |entries: &[AuditEntry], names: &Directory| -> Vec<Record> {
+        let later = entries
+            .iter()
+            .filter(|entry| args.since.is_none_or(|since| Cursor::of(entry) > since.0));
+        let records = later.map(|entry| Record::new(entry, names));
+        records
+            .filter(|record| args.filter.iter().all(|filter| filter.matches(record)))
+            .collect()
+    };
     let mut table = Table::new(COLUMNS);
     let mut losses = Losses::default();
 
     let entries = present(&mut driver, now, &mut losses)?;
-    let records = entries
-        .iter()
-        .filter(|entry| later(entry))
-        .map(|entry| Record::new(entry, &names));
-    let records: Vec<Record> = records.filter(wanted).collect();
+    let records = choose(&entries, &names);
     let skipped = args.last.map_or(0, |last| records.len().saturating_sub(last));
-    print(context.out, &mut table, records.get(skipped..).unwrap_or_default())?;
+    print(
+        context.out,
+        &mut table,
+        records.get(skipped..).unwrap_or_default(),
+        &today(now),
+    )?;
     losses.report(context.out);
 
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::Ok);
+    }
+    loop {
         context.out.flush()?;
         let batch = match driver.wait_audit(0, u32::MAX) {
             Ok(batch) => batch,
             Err(Error::Status {
                 status: ntstatus::CANCELLED,
                 ..
-            }) => break,
+            }) => return Ok(Exit::Ok),
             Err(error) => return Err(error.into()),
         };
         if batch.entries.iter().any(|entry| unknown(entry, &names)) {
             (names, _) = directory(&mut driver)?;
         }
         let entries = losses.take(batch);
-        let records: Vec<Record> = entries
-            .iter()
-            .filter(|entry| later(entry))
-            .map(|entry| Record::new(entry, &names))
-            .collect();
-        let records: Vec<Record> = records.into_iter().filter(wanted).collect();
-        print(context.out, &mut table, &records)?;
+        print(
+            context.out,
+            &mut table,
+            &choose(&entries, &names),
+            &today(context.host.now()),
+        )?;
         losses.report(context.out);
     }
-    Ok(Exit::Ok)
 }
 
 /// All records up to `end`, in order. As many as the rings hold; those that come meanwhile are left to the next read.
@@ -117,38 +127,52 @@ impl Losses {
 }
 
 const COLUMNS: &[Column] = &[
-    Column::text("TIME", 12),
-    Column::text("CLIENT", 12),
-    Column::text("ENDPOINT", 12),
-    Column::text("REQUEST", 26),
-    Column::text("VALUE", 14),
-    Column::text("ACTION", 9),
-    Column::text("WHY", 8),
+    Column::text("TIME"),
+    Column::text("CLIENT"),
+    Column::text("ENDPOINT"),
+    Column::text("REQUEST"),
+    Column::text("VALUE"),
+    Column::text("ACTION"),
+    Column::text("WHY"),
 ];
 
-fn print(out: &mut Output<'_>, table: &mut Table, records: &[Record]) -> std::io::Result<()> {
+fn print(out: &mut Output<'_>, table: &mut Table, records: &[Record], today: &str) -> std::io::Result<()> {
     if out.json {
         return records.iter().try_for_each(|record| out.element(record));
     }
     if records.is_empty() {
         return Ok(());
     }
-    table.page(out, records.iter().map(row).collect())
+    table.page(out, records.iter().map(|record| row(record, today)).collect())
 }
 
-fn row(record: &Record) -> Vec<Cell> {
+fn today(now: u64) -> String {
+    time::precise(now).split('T').next().unwrap_or_default().to_owned()
+}
+
+/// The time of day, to the millisecond; on another day than today the day too, to the second.
+fn when(time: &str, today: &str) -> String {
+    let part = |range| time.get(range).unwrap_or_default();
+    if part(0..10) == today {
+        part(11..23).to_owned()
+    } else {
+        format!("{} {}", part(0..10), part(11..19))
+    }
+}
+
+fn row(record: &Record, today: &str) -> Vec<Cell> {
     let client = if record.image.is_empty() {
         format!("#{}", record.client)
     } else {
         record.image.clone()
     };
     let style = match record.action.as_str() {
-        "deny" => Style::Bad,
-        "clamp" | "force" | "rewrite" | "succeed" | "exclusive" => Style::Warn,
-        _ => Style::Plain,
+        "denied" | "refused" => Style::Bad,
+        "forwarded" => Style::Plain,
+        _ => Style::Warn,
     };
     vec![
-        record.time.get(11..23).unwrap_or_default().into(),
+        when(&record.time, today).into(),
         client.into(),
         record.endpoint.as_deref().unwrap_or("-").into(),
         what(record).into(),
@@ -175,14 +199,22 @@ fn value(record: &Record) -> String {
     }
 }
 
+/// Who decided; where that does not say it all, the reason and the status.
 fn why(record: &Record) -> String {
     let rule = match (&record.rule, record.rule_index) {
         (Some(name), _) => name.clone(),
         (None, Some(index)) => format!("rule {index} of generation {}", record.generation),
         (None, None) => String::new(),
     };
-    let mut parts = vec![rule, record.reason.clone()];
-    if record.status != "STATUS_SUCCESS" {
+    let mut parts = vec![rule];
+    if record.reason != "policy" {
+        parts.push(record.reason.clone());
+    }
+    let expected = matches!(
+        record.status.as_str(),
+        "STATUS_SUCCESS" | "STATUS_PENDING" | "STATUS_ACCESS_DENIED"
+    );
+    if !expected {
         parts.push(record.status.clone());
     }
     if record.flags.iter().any(|flag| flag == "not-enforced") {

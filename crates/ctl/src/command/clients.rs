@@ -31,11 +31,11 @@ pub(super) fn run(context: &mut Context<'_, '_>) -> Ending {
 pub(super) fn table(out: &mut Output<'_>, clients: &[Client]) -> std::io::Result<()> {
     const COLUMNS: &[Column] = &[
         Column::number("CLIENT"),
-        Column::text("IMAGE", 32),
-        Column::text("VIA", 12),
-        Column::text("WSK", 6),
+        Column::text("IMAGE"),
+        Column::text("VIA"),
+        Column::text("WSK"),
         Column::number("SOCKETS"),
-        Column::text("ATTACHED", 20),
+        Column::text("ATTACHED"),
     ];
     let row = |client: &Client| {
         let style = if client.via == "bypassing" {

@@ -151,10 +151,10 @@ fn subtract(current: &mut [Counter], before: &[Counter]) {
 
 const NAMES: &[Column] = &[
     Column::number("COUNT"),
-    Column::text("COUNTER", 28),
-    Column::text("MEANING", 20),
+    Column::text("COUNTER"),
+    Column::text("MEANING"),
 ];
-const RULES: &[Column] = &[Column::number("HITS"), Column::text("RULE", 80)];
+const RULES: &[Column] = &[Column::number("HITS"), Column::text("RULE")];
 
 fn row(counter: &Counter, rule: bool) -> Vec<crate::table::Cell> {
     let meaning = COUNTERS

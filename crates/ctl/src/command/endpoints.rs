@@ -154,12 +154,12 @@ fn selected(endpoint: &Endpoint, selection: &EndpointSelection) -> bool {
 }
 
 const COLUMNS: &[Column] = &[
-    Column::text("ENDPOINT", 18),
-    Column::text("CATEGORY", 10),
-    Column::text("PROTO", 6),
-    Column::text("LOCAL", 24),
-    Column::text("PHASE", 16),
-    Column::text("CLIENT", 16),
+    Column::text("ENDPOINT"),
+    Column::text("CATEGORY"),
+    Column::text("PROTO"),
+    Column::text("LOCAL"),
+    Column::text("PHASE"),
+    Column::text("CLIENT"),
     Column::number("DECIDED"),
     Column::number("REFUSED"),
 ];
@@ -183,12 +183,12 @@ fn row(endpoint: &Endpoint) -> Vec<Cell> {
 }
 
 const WATCH_COLUMNS: &[Column] = &[
-    Column::text("CHANGE", 7),
-    Column::text("ENDPOINT", 18),
-    Column::text("CATEGORY", 10),
-    Column::text("LOCAL", 22),
-    Column::text("PHASE", 16),
-    Column::text("CLIENT", 12),
+    Column::text("CHANGE").at_least(7),
+    Column::text("ENDPOINT"),
+    Column::text("CATEGORY"),
+    Column::text("LOCAL"),
+    Column::text("PHASE"),
+    Column::text("CLIENT"),
     Column::number("DECIDED"),
     Column::number("REFUSED"),
 ];
@@ -258,8 +258,7 @@ fn details(out: &mut Output<'_>, endpoint: &Endpoint) -> std::io::Result<()> {
         ),
     ];
     for (name, value) in fields {
-        let name = out.paint(Style::Head, &format!("{name:<10}"));
-        out.line(&format!("{name}  {value}"))?;
+        out.field(10, name, Style::Plain, &value)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod stop;
 
 use std::path::Path;
 
+use serde::Serialize;
 use wskguard_core::policy::Image;
 
 use crate::{
@@ -26,6 +27,17 @@ use crate::{
     output::Output,
     transport::{Transport, TransportError},
 };
+
+/// What `--json` prints beside the views.
+#[cfg(test)]
+pub(crate) mod schemas {
+    pub(crate) use super::{
+        Failed,
+        endpoints::Change,
+        policy::{Check, Load, Shown},
+        stop::Stop,
+    };
+}
 
 /// How a command ends: with a code, or a failure to report.
 pub(crate) type Ending = Result<Exit, Failure>;
@@ -89,13 +101,43 @@ fn dispatch(command: Command, context: &mut Context<'_, '_>) -> Ending {
     }
 }
 
+/// A failure, for scripts.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Failed {
+    /// What went wrong.
+    pub(crate) error: ErrorView,
+}
+
+/// What went wrong.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ErrorView {
+    /// Exit code.
+    code: u8,
+    /// Its word: `driver-absent`, `access-denied` and so on.
+    kind: &'static str,
+    /// For people.
+    message: String,
+    /// What may help.
+    hints: Vec<String>,
+}
+
 /// A failure, as people or scripts want it, on stderr.
 fn report(failure: &Failure, out: &mut Output<'_>) {
     if out.json {
-        let error = serde_json::json!({ "error": {
-            "code": failure.exit as u8, "kind": failure.exit.word(), "message": failure.message, "hints": failure.hints,
-        }});
-        out.complain(&format!("{error}\n"));
+        let (code, kind) = (failure.exit as u8, failure.exit.word());
+        let (message, hints) = (failure.message.clone(), failure.hints.clone());
+        let failed = Failed {
+            error: ErrorView {
+                code,
+                kind,
+                message,
+                hints,
+            },
+        };
+        // These types have no value that cannot be written.
+        out.complain(&(serde_json::to_string(&failed).unwrap_or_default() + "\n"));
         return;
     }
     if failure.message.contains('\n') {

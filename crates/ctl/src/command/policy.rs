@@ -13,6 +13,7 @@ use crate::{
     exit::{Exit, Failure},
     host::Access,
     names, ntstatus,
+    output::count,
 };
 
 /// `policy check`, and every other command that finds a policy faulty.
@@ -98,8 +99,9 @@ fn check(context: &mut Context<'_, '_>, file: &Path, output: Option<&Path>) -> E
         let rules = parse(&compiled.image)?.rule_count();
         let (hash, bytes) = (names::hash(compiled.hash), compiled.image.len());
         context.out.line(&format!(
-            "{}: valid, {rules} rules, {bytes} bytes, hash {hash}",
-            file.display()
+            "{}: valid, {}, {bytes} bytes, hash {hash}",
+            file.display(),
+            count(rules as u64, "rule")
         ))?;
     }
     Ok(Exit::Ok)
@@ -173,8 +175,9 @@ fn load(context: &mut Context<'_, '_>, file: &Path, expect: Option<u64>) -> Endi
         })?;
     } else {
         context.out.line(&format!(
-            "{}: in force as generation {generation}, hash {hash}, {rules} rules",
-            file.display()
+            "{}: in force as generation {generation}, hash {hash}, {}",
+            file.display(),
+            count(rules as u64, "rule")
         ))?;
     }
     Ok(Exit::Ok)
@@ -239,23 +242,15 @@ pub(crate) struct Shown {
 
 fn diff(context: &mut Context<'_, '_>, file: &Path, other: Option<&Path>) -> Ending {
     let new = compile(context, file)?;
-    let (old, new) = match other {
-        // diff A B: from A to B; diff A: from what is in force to A.
-        Some(other) => (new, compile(context, other)?),
-        None => {
-            let policy = context.open(Access::Read)?.policy_in_force()?;
-            in_force(&policy)?;
-            (
-                Compiled {
-                    image: policy.image,
-                    hash: policy.hash,
-                    warnings: new.warnings.clone(),
-                },
-                new,
-            )
-        }
+    // With two files: from the first to the second. With one: from what is in force to the file.
+    let (old, new) = if let Some(other) = other {
+        (new.image, compile(context, other)?.image)
+    } else {
+        let policy = context.open(Access::Read)?.policy_in_force()?;
+        in_force(&policy)?;
+        (policy.image, new.image)
     };
-    let diff = wskguard_policy::diff(&parse(&old.image)?, &parse(&new.image)?);
+    let diff = wskguard_policy::diff(&parse(&old)?, &parse(&new)?);
     if context.out.json {
         context.out.document(&diff)?;
     } else {
@@ -289,10 +284,10 @@ pub(super) fn in_force(policy: &PolicyInForce) -> Result<Image<'_>, Failure> {
 
 /// An image that is known to be one.
 pub(super) fn parse(image: &[u8]) -> Result<Image<'_>, Failure> {
-    Image::parse(image).map_err(|error| unreadable(&error))
+    Image::parse(image).map_err(unreadable)
 }
 
-fn unreadable(error: &ImageError) -> Failure {
+fn unreadable(error: ImageError) -> Failure {
     Failure::new(
         Exit::VersionMismatch,
         format!("the policy's image cannot be read: {error:?}"),
@@ -313,13 +308,15 @@ fn faulty(context: &Context<'_, '_>, diagnostics: &Diagnostics) -> Failure {
     } else {
         diagnostics.render(context.out.color_stderr) + "\n"
     };
-    let count = diagnostics
+    let errors = diagnostics
         .list()
         .iter()
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
         .count();
-    let s = if count == 1 { "" } else { "s" };
-    Failure::new(Exit::PolicyRefused, message).hint(format!("{count} error{s}; docs/POLICY.md describes the format"))
+    Failure::new(Exit::PolicyRefused, message).hint(format!(
+        "{}; docs/POLICY.md describes the format",
+        count(errors as u64, "error")
+    ))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

@@ -9,7 +9,8 @@ use crate::{
     exit::Exit,
     host::Access,
     names,
-    output::{Output, Style},
+    output::{Output, Style, count},
+    table::printable,
     time,
     view::{Books, Client, EndpointSummary, PolicySummary, Status, Transparent},
 };
@@ -75,87 +76,49 @@ fn view(reply: &StatusReply, policy: &PolicyInForce, clients: Vec<Client>, audit
 }
 
 fn print(out: &mut Output<'_>, status: &Status, started: &str, uptime: &str) -> std::io::Result<()> {
-    let policy = &status.policy;
-    let mut field = |name: &str, style, value: String| {
-        let name = out.paint(Style::Head, &format!("{name:<12}"));
-        let value = out.paint(style, &value);
-        out.line(&format!("{name}  {value}"))
-    };
-    let versions = format!(
-        "{}, contract {ABI_VERSION}, on Windows {}",
-        status.driver, status.windows
-    );
-    field("driver", Style::Plain, versions)?;
-    field("started", Style::Plain, format!("{started}, {uptime} ago"))?;
-    let (style, state) = state(status);
-    field("state", style, state)?;
+    let (policy, endpoints, books) = (&status.policy, &status.endpoints, &status.audit);
+    let (state_style, state) = state(status);
     let name = policy
         .name
         .as_deref()
         .unwrap_or(if policy.built_in { "(built in)" } else { "(unknown)" });
-    field(
-        "policy",
-        Style::Plain,
-        format!("{}, {} rules", crate::table::printable(name), policy.rules),
-    )?;
-    field(
-        "generation",
-        Style::Plain,
-        format!("{}, hash {}", policy.generation, policy.hash),
-    )?;
-    let mode = format!(
-        "{}, semantics {}, default {}",
-        policy.mode, policy.semantics, policy.default
-    );
-    field(
-        "mode",
-        if policy.mode == "enforce" {
-            Style::Good
-        } else {
-            Style::Warn
-        },
-        mode,
-    )?;
+    let mode_style = if policy.mode == "enforce" {
+        Style::Good
+    } else {
+        Style::Warn
+    };
     let why = status
         .transparent
         .why
         .as_ref()
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
-    field("transparent", Style::Plain, status.transparent.state.clone() + &why)?;
-    let endpoints = &status.endpoints;
-    field(
-        "endpoints",
-        Style::Plain,
-        format!("{} live, at most {} listed", endpoints.live, endpoints.most),
-    )?;
-    let books = &status.audit;
-    field(
-        "audit",
-        Style::Plain,
-        format!(
-            "{} decided, {} written, {} not wanted",
-            books.decided, books.written, books.not_wanted
-        ),
-    )?;
-    let over = (
+    let lost = (
         books.suppressed_endpoint_budget,
         books.suppressed_client_budget,
         books.dropped,
     );
-    let losses = format!(
-        "{} over an endpoint's budget, {} over a client's, {} dropped",
-        over.0, over.1, over.2
-    );
-    field(
-        "losses",
-        if over == (0, 0, 0) { Style::Plain } else { Style::Warn },
-        losses,
-    )?;
+    let loss_style = if lost == (0, 0, 0) { Style::Plain } else { Style::Warn };
     let bypassing = status.clients.iter().filter(|client| client.via == "bypassing").count();
     let attached = status.clients.len() - bypassing;
-    let style = if bypassing == 0 { Style::Plain } else { Style::Bad };
-    field("clients", style, format!("{attached} attached, {bypassing} bypassing"))?;
+    let client_style = if bypassing == 0 { Style::Plain } else { Style::Bad };
+    #[rustfmt::skip]
+    let fields = [
+        ("driver", Style::Plain, format!("{}, contract {ABI_VERSION}, on Windows {}", status.driver, status.windows)),
+        ("started", Style::Plain, format!("{started}, {uptime} ago")),
+        ("state", state_style, state),
+        ("policy", Style::Plain, format!("{}, {}", printable(name), count(policy.rules, "rule"))),
+        ("generation", Style::Plain, format!("{}, hash {}", policy.generation, policy.hash)),
+        ("mode", mode_style, format!("{}, semantics {}, default {}", policy.mode, policy.semantics, policy.default)),
+        ("transparent", Style::Plain, format!("{}{why}", status.transparent.state)),
+        ("endpoints", Style::Plain, format!("{} live, at most {} listed", endpoints.live, endpoints.most)),
+        ("audit", Style::Plain, format!("{} decided, {} written, {} not wanted", books.decided, books.written, books.not_wanted)),
+        ("losses", loss_style, format!("{} over an endpoint's budget, {} over a client's, {} dropped", lost.0, lost.1, lost.2)),
+        ("clients", client_style, format!("{attached} attached, {bypassing} bypassing")),
+    ];
+    for (name, style, value) in fields {
+        out.field(12, name, style, &value)?;
+    }
     if !status.clients.is_empty() {
         out.line("")?;
         clients::table(out, &status.clients)?;
@@ -170,7 +133,7 @@ fn state(status: &Status) -> (Style, String) {
         ""
     };
     let (style, state) = if status.kill_switch {
-        (Style::Bad, "off: Parameters\\Mode is off, requests are only forwarded")
+        (Style::Bad, "off (Parameters\\Mode): requests are only forwarded")
     } else if status.draining {
         (Style::Warn, "draining: attaching clients are turned away")
     } else {

@@ -9,6 +9,7 @@ use crate::{
     driver::Error,
     exit::{Exit, Failure},
     host::{Access, ServiceError},
+    output::count,
     view::Client,
 };
 
@@ -39,10 +40,9 @@ pub(super) fn run(context: &mut Context<'_, '_>, args: &StopArgs) -> Ending {
             break reply;
         }
         if !std::mem::replace(&mut told, true) && !context.out.json {
-            let (clients, sockets) = (reply.clients, reply.endpoints);
-            context.out.progress(&format!(
-                "draining: {clients} clients and {sockets} sockets are left, waiting"
-            ));
+            context
+                .out
+                .progress(&format!("draining, still held by {}", hold(&reply)));
         }
         context.host.sleep(POLL);
     };
@@ -99,10 +99,7 @@ fn still_held(context: &mut Context<'_, '_>, reply: &DrainReply, keep_draining: 
     } else {
         clients::table(context.out, &holders)?;
     }
-    let message = format!(
-        "still held by {} clients with {} sockets",
-        reply.clients, reply.endpoints
-    );
+    let message = format!("still held by {}", hold(reply));
     let failure = Failure::new(Exit::StillHeld, message)
         .hint("stop the drivers named above first; one that cannot be stopped goes with a restart of the machine");
     Err(if keep_draining {
@@ -110,6 +107,14 @@ fn still_held(context: &mut Context<'_, '_>, reply: &DrainReply, keep_draining: 
     } else {
         failure.hint("draining has ended: clients can attach again (--keep-draining keeps them out)")
     })
+}
+
+fn hold(reply: &DrainReply) -> String {
+    format!(
+        "{} with {}",
+        count(reply.clients, "client"),
+        count(reply.endpoints, "socket")
+    )
 }
 
 fn service_failure(error: ServiceError) -> Failure {

@@ -1,14 +1,20 @@
 //! The driver as typed calls over a transport. Nothing that comes back is trusted: versions, sizes and counts are checked before
 //! a reply is read, lists are bounded, and a list made of several calls says so when the generation changed in between.
 
-use std::fmt;
+mod endpoints;
+mod error;
+mod reply;
 
 use wskguard_abi::{
-    ABI_VERSION, AuditEntry, AuditReply, ClientInfo, Code, CountersReply, DrainReply, DrainRequest, EndpointInfo,
-    GetPolicyRequest, Header, ListEndpointsRequest, ListReply, MAX_POLICY_IMAGE, PolicyReply, QueryEndpointRequest,
-    RangeRequest, ReadAuditRequest, Request, SetPolicyRequest, StatusReply, VersionReply,
+    AuditEntry, AuditReply, ClientInfo, Code, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest,
+    Header, ListReply, MAX_POLICY_IMAGE, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest, Request,
+    SetPolicyRequest, StatusReply, VersionReply,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, IntoBytes};
+
+pub use endpoints::Endpoints;
+pub use error::Error;
+use reply::{Reply, counted, elements, malformed, numbers};
 
 use crate::{
     ntstatus,
@@ -19,78 +25,6 @@ use crate::{
 const BUFFER: usize = 64 * 1024;
 /// Most clients or counters that are believed.
 const LONGEST_LIST: usize = 1 << 20;
-
-/// Why a call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The driver is not loaded.
-    Absent,
-    /// The caller may not talk to it, or not change anything.
-    AccessDenied,
-    /// The driver speaks another version of the contract.
-    Version {
-        /// Its contract version.
-        contract: u32,
-        /// Its own version.
-        driver: [u16; 4],
-    },
-    /// The driver refused the request.
-    Status {
-        /// The request.
-        code: Code,
-        /// Its NTSTATUS.
-        status: u32,
-    },
-    /// The device could not be opened: a Win32 error code.
-    Win32(u32),
-    /// The reply is not what the contract says.
-    Malformed {
-        /// The request.
-        code: Code,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// There is no such driver for this operating system.
-    Unsupported,
-}
-
-impl Error {
-    pub(crate) fn new(code: Code, error: TransportError) -> Self {
-        match error {
-            TransportError::Absent => Self::Absent,
-            TransportError::AccessDenied | TransportError::Status(ntstatus::ACCESS_DENIED) => Self::AccessDenied,
-            TransportError::Status(status) => Self::Status { code, status },
-            TransportError::Win32(error) => Self::Win32(error),
-            TransportError::Unsupported => Self::Unsupported,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("the driver is not loaded"),
-            Self::AccessDenied => f.write_str("access to the driver is denied"),
-            Self::Version {
-                contract,
-                driver: [major, minor, patch, _],
-            } => {
-                let ours = env!("CARGO_PKG_VERSION");
-                write!(
-                    f,
-                    "wskguard.sys {major}.{minor}.{patch} speaks contract version {contract}, \
-                     wskguardctl {ours} speaks {ABI_VERSION}"
-                )
-            }
-            Self::Status { code, status } => write!(f, "the driver refused {code:?} with status {status:#010x}"),
-            Self::Win32(error) => write!(f, "cannot open the driver's device: Win32 error {error}"),
-            Self::Malformed { code, what } => write!(f, "the driver's reply to {code:?} is malformed: {what}"),
-            Self::Unsupported => f.write_str("wskguard.sys runs on Windows only"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// What this module's calls return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -155,13 +89,8 @@ impl<T: Transport> Driver<T> {
             .transport
             .call(code, &[], &mut self.buffer)
             .map_err(|error| Error::new(code, error))?;
-        let (version, _) =
-            VersionReply::read_from_prefix(self.buffer.get(..length).unwrap_or_default()).map_err(|_| {
-                Error::Malformed {
-                    code,
-                    what: "too short",
-                }
-            })?;
+        let (version, _) = VersionReply::read_from_prefix(self.buffer.get(..length).unwrap_or_default())
+            .map_err(|_| malformed(code, "too short"))?;
         Ok(version)
     }
 
@@ -184,10 +113,7 @@ impl<T: Transport> Driver<T> {
         let length = u32::try_from(image.len())
             .ok()
             .filter(|&length| length <= MAX_POLICY_IMAGE);
-        let length = length.ok_or(Error::Malformed {
-            code,
-            what: "the image is too large to send",
-        })?;
+        let length = length.ok_or(malformed(code, "the image is too large to send"))?;
         let mut request = SetPolicyRequest::new(length);
         request.expected_generation = expected.unwrap_or(request.expected_generation);
         let input = [request.as_bytes(), image].concat();
@@ -212,17 +138,13 @@ impl<T: Transport> Driver<T> {
                 policy.image.clear();
                 continue;
             }
-            let piece = piece.get(..reply.count as usize).ok_or(Error::Malformed {
-                code,
-                what: "shorter than it says",
-            })?;
+            let piece = piece
+                .get(..reply.count as usize)
+                .ok_or(malformed(code, "shorter than it says"))?;
             policy.image.extend_from_slice(piece);
             (policy.generation, policy.hash) = (reply.generation, reply.hash);
             if reply.total > MAX_POLICY_IMAGE || policy.image.len() > reply.total as usize {
-                return Err(Error::Malformed {
-                    code,
-                    what: "longer than it says",
-                });
+                return Err(malformed(code, "longer than it says"));
             }
             if policy.image.len() == reply.total as usize {
                 return Ok(policy);
@@ -231,10 +153,7 @@ impl<T: Transport> Driver<T> {
                 break;
             }
         }
-        Err(Error::Malformed {
-            code,
-            what: "it does not end",
-        })
+        Err(malformed(code, "it does not end"))
     }
 
     /// The counters, in the order of the core's list. A driver may have more of them.
@@ -268,10 +187,7 @@ impl<T: Transport> Driver<T> {
                 continue;
             }
             if reply.first != first {
-                return Err(Error::Malformed {
-                    code,
-                    what: "it begins elsewhere",
-                });
+                return Err(malformed(code, "it begins elsewhere"));
             }
             let piece = numbers(code, &reply, tail)?;
             hits.generation = reply.generation;
@@ -283,19 +199,12 @@ impl<T: Transport> Driver<T> {
                 break;
             }
         }
-        Err(Error::Malformed {
-            code,
-            what: "it does not end",
-        })
+        Err(malformed(code, "it does not end"))
     }
 
     /// All endpoints, a page of memory at a time, as each page was when it was asked for.
     pub fn endpoints(&mut self) -> Endpoints<'_, T> {
-        Endpoints {
-            driver: self,
-            page: Vec::new().into_iter(),
-            cursor: Some(0),
-        }
+        Endpoints::new(self)
     }
 
     /// One endpoint; none when it is gone, or never was.
@@ -331,10 +240,7 @@ impl<T: Transport> Driver<T> {
                 _ => break,
             }
         }
-        Err(Error::Malformed {
-            code,
-            what: "it does not end",
-        })
+        Err(malformed(code, "it does not end"))
     }
 
     /// Audit records at the cursor of this handle, at most `max`, and the books. `flags`: [`wskguard_abi::audit_flags`].
@@ -380,21 +286,15 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Sends a request whose reply begins with an `R`, and returns that and what follows it.
-    pub(crate) fn call<R: Reply>(&mut self, code: Code, input: &[u8]) -> Result<(R, &[u8])> {
+    fn call<R: Reply>(&mut self, code: Code, input: &[u8]) -> Result<(R, &[u8])> {
         let length = self.send(code, input)?;
-        let reply = self.buffer.get(..length).ok_or(Error::Malformed {
-            code,
-            what: "longer than its buffer",
-        })?;
-        let (fixed, tail) = R::read_from_prefix(reply).map_err(|_| Error::Malformed {
-            code,
-            what: "too short",
-        })?;
+        let reply = self
+            .buffer
+            .get(..length)
+            .ok_or(malformed(code, "longer than its buffer"))?;
+        let (fixed, tail) = R::read_from_prefix(reply).map_err(|_| malformed(code, "too short"))?;
         if fixed.header() != Header::of::<R>() {
-            return Err(Error::Malformed {
-                code,
-                what: "its header is another's",
-            });
+            return Err(malformed(code, "its header is another's"));
         }
         Ok((fixed, tail))
     }
@@ -415,113 +315,5 @@ impl<T: Transport> Driver<T> {
     }
 }
 
-/// The fixed part of a reply.
-pub(crate) trait Reply: FromBytes + KnownLayout + Immutable {
-    fn header(&self) -> Header;
-}
-
-macro_rules! replies {
-    ($($reply:ty),*) => {$(
-        impl Reply for $reply {
-            fn header(&self) -> Header {
-                self.header
-            }
-        }
-    )*};
-}
-replies!(
-    StatusReply,
-    PolicyReply,
-    CountersReply,
-    ListReply,
-    DrainReply,
-    AuditReply
-);
-
-/// The elements that follow a list's fixed part.
-fn elements<E: FromBytes>(code: Code, reply: &ListReply, tail: &[u8]) -> Result<Vec<E>> {
-    counted(code, reply.count, reply.element_size, tail)
-}
-
-/// `count` elements of `size` bytes at the front of `tail`.
-pub(crate) fn counted<E: FromBytes>(code: Code, count: u32, size: u32, tail: &[u8]) -> Result<Vec<E>> {
-    if count != 0 && size as usize != size_of::<E>() {
-        return Err(Error::Malformed {
-            code,
-            what: "its elements have another size",
-        });
-    }
-    let chunks = tail.chunks_exact(size_of::<E>());
-    if chunks.len() < count as usize {
-        return Err(Error::Malformed {
-            code,
-            what: "shorter than it says",
-        });
-    }
-    Ok(chunks
-        .take(count as usize)
-        .filter_map(|bytes| E::read_from_bytes(bytes).ok())
-        .collect())
-}
-
-fn numbers(code: Code, reply: &CountersReply, tail: &[u8]) -> Result<Vec<u64>> {
-    let bytes = tail.get(..reply.count as usize * size_of::<u64>());
-    let bytes = bytes.ok_or(Error::Malformed {
-        code,
-        what: "shorter than it says",
-    })?;
-    let (chunks, _) = bytes.as_chunks();
-    Ok(chunks.iter().copied().map(u64::from_le_bytes).collect())
-}
-
-/// The endpoints of [`Driver::endpoints`].
-#[derive(Debug)]
-pub struct Endpoints<'a, T> {
-    driver: &'a mut Driver<T>,
-    page: std::vec::IntoIter<EndpointInfo>,
-    /// Where the next page begins; none after the last.
-    cursor: Option<u64>,
-}
-
-impl<T: Transport> Endpoints<'_, T> {
-    /// The next page; empty at the end.
-    ///
-    /// # Errors
-    /// See [`Error`]. The list ends then.
-    pub fn next_page(&mut self) -> Result<Vec<EndpointInfo>> {
-        let code = Code::ListEndpoints;
-        while let Some(cursor) = self.cursor.take() {
-            let request = ListEndpointsRequest::new(cursor, u32::MAX);
-            let (reply, tail) = self.driver.call::<ListReply>(code, request.as_bytes())?;
-            let page = elements::<EndpointInfo>(code, &reply, tail)?;
-            if reply.next == cursor && cursor != 0 {
-                return Err(Error::Malformed {
-                    code,
-                    what: "it does not end",
-                });
-            }
-            self.cursor = (reply.next != 0).then_some(reply.next);
-            if !page.is_empty() {
-                return Ok(page);
-            }
-        }
-        Ok(Vec::new())
-    }
-}
-
-impl<T: Transport> Iterator for Endpoints<'_, T> {
-    type Item = Result<EndpointInfo>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(endpoint) = self.page.next() {
-            return Some(Ok(endpoint));
-        }
-        match self.next_page() {
-            Ok(page) => {
-                self.page = page.into_iter();
-                self.page.next().map(Ok)
-            }
-            Err(error) => Some(Err(error)),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
