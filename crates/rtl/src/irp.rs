@@ -208,7 +208,12 @@ pub unsafe fn system_buffer(irp: PIRP) -> *mut c_void {
     unsafe { associated.SystemBuffer }
 }
 
-fn overlay_context(irp: PIRP) -> *mut *mut c_void {
+/// Address of `Irp->Tail.Overlay.DriverContext`, four pointers for the IRP's present owner.
+///
+/// # Safety
+/// The IRP is valid and owned by the caller's driver for as long as the address is used.
+#[must_use]
+pub unsafe fn driver_contexts(irp: PIRP) -> *mut *mut c_void {
     // SAFETY: only an address inside the IRP is taken.
     unsafe { (&raw mut (*irp).Tail.Overlay.__bindgen_anon_1.__bindgen_anon_1.DriverContext).cast() }
 }
@@ -220,7 +225,9 @@ fn overlay_context(irp: PIRP) -> *mut *mut c_void {
 #[must_use]
 pub unsafe fn driver_context(irp: PIRP) -> *mut c_void {
     // SAFETY: as the caller promises.
-    unsafe { *overlay_context(irp) }
+    let context = unsafe { driver_contexts(irp) };
+    // SAFETY: as the caller promises.
+    unsafe { *context }
 }
 
 /// Writes `Irp->Tail.Overlay.DriverContext[0]`.
@@ -229,7 +236,9 @@ pub unsafe fn driver_context(irp: PIRP) -> *mut c_void {
 /// The IRP is valid and owned by the caller's driver.
 pub unsafe fn set_driver_context(irp: PIRP, context: *mut c_void) {
     // SAFETY: as the caller promises.
-    unsafe { *overlay_context(irp) = context };
+    let slot = unsafe { driver_contexts(irp) };
+    // SAFETY: as the caller promises.
+    unsafe { *slot = context };
 }
 
 /// The file object of the current location; NULL where there is none.

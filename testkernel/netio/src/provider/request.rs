@@ -86,7 +86,13 @@ pub(crate) struct Request {
     pub(crate) op: Op,
     pub(crate) plan: Plan,
     irp: PIRP,
-    cancellable: bool,
+    target: Option<*mut Target>,
+}
+
+/// What the cancel routine finds in the IRP's driver context.
+struct Target {
+    socket: Arc<Socket>,
+    id: u64,
 }
 
 // SAFETY: the IRP and the client's pointers belong to the request, wherever it is worked on.
@@ -109,7 +115,7 @@ impl Request {
         }
         OUTSTANDING.fetch_add(1, Ordering::Relaxed);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { id, function, op, plan, irp, cancellable: false }
+        Self { id, function, op, plan, irp, target: None }
     }
 
     /// From here on `STATUS_PENDING` is the answer.
@@ -120,34 +126,30 @@ impl Request {
 
     /// Lets `IoCancelIrp` reach the request through its socket. Not for close.
     pub(crate) fn make_cancellable(&mut self, socket: &Arc<Socket>) {
-        self.cancellable = true;
-        // SAFETY: the request owns the IRP, whose driver context is its owner's; the reference is given back by `disarm`.
+        let target = Box::into_raw(Box::new(Target { socket: Arc::clone(socket), id: self.id }));
+        self.target = Some(target);
+        // SAFETY: the request owns the IRP, whose driver context is its owner's; `disarm` takes the target back.
         unsafe {
-            let context = irp::driver_context(self.irp);
-            *context = Arc::into_raw(Arc::clone(socket)).cast_mut().cast();
-            let id = usize::try_from(self.id).unwrap_or(0);
-            *context.add(1) = core::ptr::without_provenance_mut(id);
+            irp::set_driver_context(self.irp, target.cast());
             irp::set_cancel_routine(self.irp, Some(cancel));
         }
     }
 
     /// Address of the socket that the request belongs to; 0 when it is not cancellable.
     pub(crate) fn socket_address(&self) -> usize {
-        // SAFETY: the request owns the IRP, whose driver context names the socket.
-        if self.cancellable { unsafe { (*irp::driver_context(self.irp)).addr() } } else { 0 }
+        // SAFETY: the target is there until `disarm`.
+        self.target.map_or(0, |target| Arc::as_ptr(unsafe { &(*target).socket }).addr())
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
         // SAFETY: the request owns the IRP.
-        self.cancellable && unsafe { irp::is_cancelled(self.irp) }
+        self.target.is_some() && unsafe { irp::is_cancelled(self.irp) }
     }
 
     /// Takes the cancel routine off; afterwards it neither runs nor has the IRP in hand.
     fn disarm(&mut self) {
-        if !core::mem::take(&mut self.cancellable) {
-            return;
-        }
-        // SAFETY: the request owns the IRP; the context holds the reference that `make_cancellable` put there.
+        let Some(target) = self.target.take() else { return };
+        // SAFETY: the request owns the IRP; the target is what `make_cancellable` put there.
         unsafe {
             if irp::set_cancel_routine(self.irp, None).is_none() {
                 // It was called: wait until it has let go of the lock, and with it of the IRP.
@@ -155,9 +157,8 @@ impl Request {
                 IoAcquireCancelSpinLock(&raw mut irql);
                 IoReleaseCancelSpinLock(irql);
             }
-            let context = irp::driver_context(self.irp);
-            drop(Arc::from_raw((*context).cast::<Socket>().cast_const()));
-            *context = core::ptr::null_mut();
+            irp::set_driver_context(self.irp, core::ptr::null_mut());
+            drop(Box::from_raw(target));
         }
     }
 
@@ -197,12 +198,10 @@ impl Drop for Request {
 /// # Safety
 /// The I/O manager calls it with the cancel spin lock held.
 unsafe extern "C" fn cancel(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
-    // SAFETY: whoever completes the IRP waits for the cancel spin lock, so that the context is still there.
+    // SAFETY: whoever completes the IRP waits for the cancel spin lock, so that the target is still there.
     let (socket, id, irql) = unsafe {
-        let context = irp::driver_context(irp);
-        let socket = (*context).cast::<Socket>().cast_const();
-        Arc::increment_strong_count(socket);
-        (Arc::from_raw(socket), (*context.add(1)).addr() as u64, (*irp).CancelIrql)
+        let target = &*irp::driver_context(irp).cast::<Target>();
+        (Arc::clone(&target.socket), target.id, (*irp).CancelIrql)
     };
     // SAFETY: the lock was taken by the caller, at this level.
     unsafe { IoReleaseCancelSpinLock(irql) };
