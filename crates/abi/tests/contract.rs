@@ -89,6 +89,33 @@ fn declarations_are_found() {
 }
 
 #[test]
+fn the_page_names_everything() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(here.join("../../docs/IOCTL.md")).unwrap();
+    for &code in Code::ALL {
+        let row = format!("| `{code:?}` | `{:#010X}` |", code as u32).replace("0X", "0x");
+        assert!(page.contains(&row), "docs/IOCTL.md lacks {row}");
+    }
+    assert!(page.contains(&format!("**Version {ABI_VERSION}.**")));
+    for line in contract().lines() {
+        // Structures, their fields, and the constants of flags; names of devices and GUIDs are elsewhere.
+        let name = match line
+            .strip_prefix("pub ")
+            .map(|rest| rest.split([':', ' ', '{', '<']).collect::<Vec<_>>())
+        {
+            Some(words) if words[0] == "struct" && words[1] != "AuditRecord" => words[1].to_owned(),
+            Some(words) if !["struct", "enum", "mod", "const", "type"].contains(&words[0]) => words[0].to_owned(),
+            Some(words) if words[0] == "const" && line.contains(": u32 = ") && !line.contains("RULE") => {
+                words[1].to_owned()
+            }
+            _ => continue,
+        };
+        let known = page.contains(&format!("`{name}`")) || name == "DEVICE_TYPE" || name == "ABI_VERSION";
+        assert!(known, "docs/IOCTL.md does not name `{name}` ({line})");
+    }
+}
+
+#[test]
 fn codes_are_distinct_and_round_trip() {
     for &code in Code::ALL {
         assert_eq!(Code::from_u32(code as u32), Some(code));
