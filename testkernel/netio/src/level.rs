@@ -20,13 +20,15 @@ struct Routines {
 
 static ROUTINES: Mutex<Option<Option<Routines>>> = Mutex::new(None);
 
-fn routine(name: &[u16]) -> *mut c_void {
+/// An export of the kernel, or NULL.
+pub(crate) fn routine(name: &[u16]) -> *mut c_void {
     let bytes = u16::try_from(size_of_val(name)).unwrap_or(0);
     let mut name = UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: name.as_ptr().cast_mut() };
     // SAFETY: the name is a counted string that outlives the call.
     unsafe { MmGetSystemRoutineAddress(&raw mut name).cast() }
 }
 
+/// An ASCII literal as UTF-16.
 macro_rules! utf16 {
     ($text:literal) => {{
         const LENGTH: usize = $text.len();
@@ -44,6 +46,7 @@ macro_rules! utf16 {
         &WIDE
     }};
 }
+pub(crate) use utf16;
 
 fn routines() -> Option<Routines> {
     *ROUTINES.lock().get_or_insert_with(|| {

@@ -12,9 +12,12 @@
 )]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "calls of the host go in groups that share one proof")]
 
+#![allow(non_upper_case_globals, reason = "constants of the headers in patterns")]
+
 extern crate alloc;
 
 mod buffer;
+mod commands;
 mod device;
 mod engine;
 mod entry;

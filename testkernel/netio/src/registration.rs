@@ -7,8 +7,9 @@ mod exports;
 
 use alloc::sync::Arc;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
+use probe_protocol::netio::Choice;
 use wsk_sys::{
     GUID, HANDLE, MIT_GUID, NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_MODULEID_VALUE, NPI_REGISTRATION_INSTANCE,
     NPI_WSK_INTERFACE_ID, WSK_CLIENT_DISPATCH, WSK_CLIENT_NPI, WSK_PROVIDER_CHARACTERISTICS, WSK_PROVIDER_DISPATCH,
@@ -20,23 +21,11 @@ use crate::status::{NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_NOINTERFACE, STATU
 use crate::sync::{self, Condvar, Mutex};
 use crate::{nmr, provider};
 
-/// Which provider registrations bind to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Choice {
-    /// The one that registered first.
-    First = 0,
-    /// The one that registered last before the client.
-    Last = 1,
-    /// netio.sys's own, whatever else there is.
-    System = 2,
-}
-
-static CHOICE: AtomicU8 = AtomicU8::new(Choice::First as u8);
+static CHOICE: AtomicU32 = AtomicU32::new(Choice::First as u32);
 
 /// Chooses for registrations to come.
 pub(crate) fn set_choice(choice: Choice) {
-    CHOICE.store(choice as u8, Ordering::Relaxed);
+    CHOICE.store(choice as u32, Ordering::Relaxed);
 }
 
 static NPI: GUID = NPI_WSK_INTERFACE_ID;
@@ -184,9 +173,9 @@ impl Registration {
     /// Takes the offered provider, or declines it.
     fn offered(&self, binding: HANDLE, instance: *const NPI_REGISTRATION_INSTANCE) -> NTSTATUS {
         let choice = CHOICE.load(Ordering::Relaxed);
-        let wanted = if choice == Choice::Last as u8 {
+        let wanted = if choice == Choice::Last as u32 {
             nmr::is_newest_provider(&NPI, instance)
-        } else if choice == Choice::System as u8 {
+        } else if choice == Choice::System as u32 {
             provider::is_own_instance(instance)
         } else {
             true

@@ -10,8 +10,9 @@ mod modules;
 
 use alloc::collections::BTreeMap;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
+use probe_protocol::netio::DetachOrder as Order;
 use wsk_sys::{GUID, HANDLE, NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE};
 
 use crate::sync::{Condvar, Mutex};
@@ -89,34 +90,15 @@ static BOOKS: Mutex<Books> = Mutex::new(Books { last: 0, modules: BTreeMap::new(
 /// Signalled when a binding or a module goes.
 static CHANGED: Condvar = Condvar::new();
 
-/// In which order the two sides of a binding are told to detach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Order {
-    /// The client, and right after it the provider.
-    ClientFirst = 0,
-    /// The provider, and right after it the client.
-    ProviderFirst = 1,
-    /// The client, and the provider once the client has completed.
-    ClientThenProvider = 2,
-    /// The provider, and the client once the provider has completed.
-    ProviderThenClient = 3,
-}
-
-static ORDER: AtomicU8 = AtomicU8::new(Order::ClientFirst as u8);
+static ORDER: AtomicU32 = AtomicU32::new(Order::ClientFirst as u32);
 
 /// Chooses the order for detaches to come.
 pub(crate) fn set_order(order: Order) {
-    ORDER.store(order as u8, Ordering::Relaxed);
+    ORDER.store(order as u32, Ordering::Relaxed);
 }
 
 fn order() -> Order {
-    match ORDER.load(Ordering::Relaxed) {
-        1 => Order::ProviderFirst,
-        2 => Order::ClientThenProvider,
-        3 => Order::ProviderThenClient,
-        _ => Order::ClientFirst,
-    }
+    Order::from_u32(ORDER.load(Ordering::Relaxed)).unwrap_or(Order::ClientFirst)
 }
 
 impl Books {

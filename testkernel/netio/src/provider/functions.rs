@@ -204,6 +204,18 @@ struct Buffers {
 }
 
 impl Buffers {
+    /// The pointer that the input holds.
+    ///
+    /// # Safety
+    /// The input is as long as it says.
+    unsafe fn pointer(&self) -> Option<*const c_void> {
+        if self.input.is_null() || self.input_size < size_of::<usize>() {
+            return None;
+        }
+        // SAFETY: as the caller promises.
+        Some(unsafe { self.input.cast::<*const c_void>().read_unaligned() })
+    }
+
     /// # Safety
     /// The buffers are as long as they say, and hold what the code asks for.
     unsafe fn answer(&self, client: &Arc<Client>, code: ULONG) -> (NTSTATUS, usize) {
@@ -219,19 +231,22 @@ impl Buffers {
                 (STATUS_SUCCESS, needed)
             }
             WSK_CACHE_SD => {
-                if self.input.is_null() || self.output.is_null() || self.output_size < size_of::<usize>() {
+                // SAFETY: as the caller promises.
+                let given = unsafe { self.pointer() }.filter(|given| !given.is_null());
+                let Some(given) = given.filter(|_| !self.output.is_null() && self.output_size >= size_of::<usize>()) else {
                     return (STATUS_BUFFER_TOO_SMALL, 0);
-                }
-                // SAFETY: the input is a security descriptor.
-                let descriptor = unsafe { security::read(self.input) };
+                };
+                // SAFETY: the input points to a security descriptor.
+                let descriptor = unsafe { security::read(given) };
                 let address = client.cache_descriptor(descriptor);
                 // SAFETY: the output has room for a pointer.
                 unsafe { self.output.cast::<usize>().write_unaligned(address) };
                 (STATUS_SUCCESS, size_of::<usize>())
             }
             WSK_RELEASE_SD => {
-                // The input is the cached descriptor itself.
-                let released = client.release_descriptor(self.input.addr());
+                // SAFETY: as the caller promises.
+                let given = unsafe { self.pointer() };
+                let released = given.is_some_and(|given| client.release_descriptor(given.addr()));
                 (if released { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER }, 0)
             }
             WSK_SET_STATIC_EVENT_CALLBACKS => {

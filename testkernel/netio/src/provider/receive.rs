@@ -21,7 +21,7 @@ use super::state::Inner;
 use crate::buffer;
 use crate::host::sys::WSABUF;
 use crate::status::{
-    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_CANCELLED, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_CANCELLED, STATUS_CONNECTION_RESET, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
     STATUS_SUCCESS, is_success,
 };
 
@@ -244,6 +244,16 @@ impl Inner {
         }
     }
 
+    /// The host says that there is no more. After a reset that came while nothing was asked of it, it says so, too; but then it does
+    /// not know its peer any more.
+    fn end_of_data(&mut self) -> Result<(), NTSTATUS> {
+        if self.host.as_ref().is_some_and(|host| host.remote().is_err()) {
+            return Err(STATUS_CONNECTION_RESET);
+        }
+        self.receiver.end = Some(STATUS_SUCCESS);
+        Ok(())
+    }
+
     /// A request was cancelled, or the connection has failed.
     fn receive_failed(&mut self, request: Option<Request>, status: NTSTATUS) {
         if status != STATUS_CANCELLED && self.receiver.end.is_none() {
@@ -264,7 +274,9 @@ impl Inner {
         }
         let total = before + bytes;
         if bytes == 0 {
-            self.receiver.end = Some(STATUS_SUCCESS);
+            if let Err(status) = self.end_of_data() {
+                return self.receive_failed(Some(request), status);
+            }
         } else if flags_of(&request) & WSK_FLAG_WAITALL != 0 && room(&request, total).is_some_and(|left| !left.is_empty()) {
             self.receiver.filled = total;
             self.receiver.requests.push_front(request);
@@ -285,7 +297,9 @@ impl Inner {
             return self.receive_failed(None, status);
         }
         if bytes == 0 {
-            self.receiver.end = Some(STATUS_SUCCESS);
+            if let Err(status) = self.end_of_data() {
+                return self.receive_failed(None, status);
+            }
         }
         let came = host.storage.get(..bytes).unwrap_or(&[]);
         if self.receiver.failure().is_none() {
