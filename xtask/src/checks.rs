@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use object::pe::{
     IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
     IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_SUBSYSTEM_NATIVE,
@@ -10,6 +10,7 @@ use object::pe::{
 
 use crate::{
     build::{DRIVERS, Product},
+    callers,
     image::{Image, Imports},
     layout::Layout,
     report::Report,
@@ -19,7 +20,7 @@ use crate::{
 const OLDEST_BUILD: u32 = 19041;
 
 /// Parts of symbols that mean a way to panic, to fail an allocation for good, or to need a larger stack than a kernel has.
-const FORBIDDEN_SYMBOLS: [&str; 8] = [
+const FORBIDDEN_SYMBOLS: [&str; 9] = [
     "9panicking",
     "rust_begin_unwind",
     "rust_panic",
@@ -27,8 +28,16 @@ const FORBIDDEN_SYMBOLS: [&str; 8] = [
     "handle_alloc_error",
     "alloc_error_handler",
     "capacity_overflow",
+    "len_mismatch_fail",
     "__chkstk",
 ];
+
+/// `cargo xtask check`: the checks alone.
+pub(crate) fn run_command(layout: &Layout) -> Result<()> {
+    let mut report = Report::default();
+    run(layout, &mut report);
+    report.close()
+}
 
 /// Runs all checks on the drivers in the out folder.
 pub(crate) fn run(layout: &Layout, report: &mut Report) {
@@ -45,11 +54,12 @@ pub(crate) fn run(layout: &Layout, report: &mut Report) {
         Ok(())
     });
     report.test("wskguard.sys cannot panic", || {
+        check_symbols(&product)?;
         ensure!(
             !imports_name(&Image::read(&product)?.imports, "KeBugCheckEx"),
             "it imports KeBugCheckEx"
         );
-        check_symbols(&product.with_extension("map"))
+        Ok(())
     });
 }
 
@@ -129,12 +139,23 @@ fn imports_name(imports: &Imports, name: &str) -> bool {
     imports.values().flatten().any(|import| import == name)
 }
 
-fn check_symbols(map: &Path) -> Result<()> {
-    let text = fs::read_to_string(map).with_context(|| map.display().to_string())?;
+fn check_symbols(driver: &Path) -> Result<()> {
+    let map = driver.with_extension("map");
+    let text = fs::read_to_string(&map).with_context(|| map.display().to_string())?;
     ensure!(text.contains("DriverEntry"), "{} is no map of a driver", map.display());
     let found = forbidden_symbols(&text);
-    ensure!(found.is_empty(), "the image contains\n{}", found.join("\n"));
-    Ok(())
+    if found.is_empty() {
+        return Ok(());
+    }
+    let targets = found
+        .iter()
+        .filter_map(|line| callers::address(line))
+        .collect::<Vec<_>>();
+    bail!(
+        "the image contains\n{}\ncalled from\n{}",
+        found.join("\n"),
+        callers::of(driver, &targets)?
+    )
 }
 
 fn forbidden_symbols(map: &str) -> Vec<&str> {

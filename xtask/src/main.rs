@@ -2,6 +2,7 @@
 
 mod build;
 mod build_id;
+mod callers;
 mod checks;
 mod command;
 mod demo;
@@ -39,6 +40,8 @@ enum Command {
     Build(build::Options),
     /// Check, build and test everything; the last line sums up
     Test(test::TestCommand),
+    /// Check the built drivers' files: imports, rights, panics
+    Check,
     /// Run the HLK-style suite on the test kernel against what `build` made
     Hlk(suite::SuiteCommand),
     /// Show wskguard at work on the test kernel
@@ -71,6 +74,7 @@ fn run(command: Command) -> Result<()> {
             build::run(&layout, &options)
         }
         Command::Test(command) => test::run(&layout, &command),
+        Command::Check => checks::run_command(&layout),
         Command::Hlk(command) => suite::run_command(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),

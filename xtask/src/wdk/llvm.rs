@@ -35,6 +35,10 @@ impl Llvm {
         self.prefix.join("bin/llvm-dlltool")
     }
 
+    pub(crate) fn symbolizer(&self) -> PathBuf {
+        self.prefix.join("bin/llvm-symbolizer")
+    }
+
     /// The folder that holds libclang.so.
     pub(crate) fn libclang_dir(&self) -> PathBuf {
         self.prefix.join("lib")
