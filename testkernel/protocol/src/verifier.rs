@@ -411,3 +411,75 @@ const _: () = {
     assert!(size_of::<Event>() == 304);
     assert!(size_of::<ImportUse>() == 104);
 };
+
+/// What faulty.sys is told: one of its cases.
+pub mod faulty {
+    /// Path of its device for a user-mode program.
+    pub const DEVICE: &str = r"\\.\Faulty";
+    /// A device control with the number of a case as input (u32) and the case's result as output (u32).
+    pub const RUN: u32 = super::code(0x810);
+    /// Where the input holds the number, in u32s.
+    pub const CASE_INDEX: usize = 0;
+
+    /// A case. The healthy ones return 0, or the number of the first thing that was not as it should be.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(u32)]
+    #[non_exhaustive]
+    pub enum Case {
+        /// Pool functions give zeroed, aligned memory and take it back.
+        HealthyPool = 1,
+        /// IRQL and spin lock functions raise, nest and restore.
+        HealthyLocks = 2,
+        /// A DPC runs once at DISPATCH_LEVEL, also from a timer; a removed one does not.
+        HealthyDpc = 3,
+        /// Work items run at PASSIVE_LEVEL.
+        HealthyWork = 4,
+        /// Rundown protection, plain and cache-aware.
+        HealthyRundown = 5,
+        /// An IRP of the driver's own goes down, is pended, completed, taken back.
+        HealthyIrp = 6,
+        /// MDLs of nonpaged pool have flags and addresses as documented.
+        HealthyMdl = 7,
+        /// Look-aside lists, time, version, processors, registry key.
+        HealthySystem = 8,
+        /// ETW providers and events.
+        HealthyEtw = 9,
+    }
+
+    impl Case {
+        /// Every case.
+        pub const ALL: [Self; 9] = [
+            Self::HealthyPool,
+            Self::HealthyLocks,
+            Self::HealthyDpc,
+            Self::HealthyWork,
+            Self::HealthyRundown,
+            Self::HealthyIrp,
+            Self::HealthyMdl,
+            Self::HealthySystem,
+            Self::HealthyEtw,
+        ];
+
+        /// The stop that the case must cause; `None` for a healthy one.
+        #[must_use]
+        pub const fn caught_as(self) -> Option<super::StopCode> {
+            match self {
+                Self::HealthyPool
+                | Self::HealthyLocks
+                | Self::HealthyDpc
+                | Self::HealthyWork
+                | Self::HealthyRundown
+                | Self::HealthyIrp
+                | Self::HealthyMdl
+                | Self::HealthySystem
+                | Self::HealthyEtw => None,
+            }
+        }
+
+        /// The case with this number.
+        #[must_use]
+        pub fn from_index(index: u32) -> Option<Self> {
+            Self::ALL.into_iter().find(|case| *case as u32 == index)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The cases of faulty.sys, each with what the verifier must say of it.
+
+use std::io;
+
+use probe_protocol::verifier::{
+    StopCode,
+    faulty::{self, Case},
+};
+
+use crate::{
+    device::Device,
+    service::Service,
+    verifier::{Shown, Verifier},
+};
+
+/// What a case came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The case.
+    pub case: Case,
+    /// Why it failed; nothing if it is as it should be.
+    pub failure: Option<String>,
+}
+
+/// The stop that a case must cause; `None` for one that must cause none.
+#[must_use]
+pub fn expected(case: Case) -> Option<StopCode> {
+    case.caught_as()
+}
+
+/// Has faulty.sys carry out a case; its result.
+///
+/// # Errors
+/// The device's.
+pub fn call(device: &Device, case: Case) -> io::Result<u32> {
+    let mut output = [0; 4];
+    device.control(faulty::RUN, &(case as u32).to_le_bytes(), &mut output)?;
+    Ok(u32::from_le_bytes(output))
+}
+
+/// Runs one case in a driver that was just loaded, and unloads it again.
+///
+/// # Errors
+/// The service manager's or the verifier's: the session is not as it should be.
+pub fn run(verifier: &Verifier, service: &Service, case: Case) -> io::Result<Outcome> {
+    verifier.clear_stops()?;
+    service.start()?;
+    let result = Device::open(faulty::DEVICE).and_then(|device| call(&device, case));
+    service.stop()?;
+    service.wait_for(1)?;
+    let stops = verifier.stops()?;
+    let said = || {
+        stops
+            .iter()
+            .map(|stop| Shown(stop).to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let failure = match (expected(case), result) {
+        (None, Ok(0)) if stops.is_empty() => None,
+        (None, Ok(0)) => Some(said()),
+        (None, result) => Some(format!("result {result:?}\n{}", said())),
+        (Some(code), _) => match stops.as_slice() {
+            [stop, ..] if stop.code == code as u32 && stop.target == 1 => None,
+            _ => Some(format!("no {code:?}\n{}", said())),
+        },
+    };
+    Ok(Outcome { case, failure })
+}

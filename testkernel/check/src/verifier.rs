@@ -1,0 +1,200 @@
+//! verifier.sys, as a test sees it.
+
+use std::{fmt, io};
+
+use probe_protocol::verifier as protocol;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::device::Device;
+
+pub use probe_protocol::verifier::{
+    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, PoolUse, Stop, StopCode,
+};
+
+/// The verifier's device.
+#[derive(Debug)]
+pub struct Verifier(Device);
+
+/// A padded text.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+/// A place in code, for people.
+#[must_use]
+pub fn place(frame: &Frame) -> String {
+    format!("{}+{:#x}", text(&frame.module), frame.offset)
+}
+
+/// A stop, for people.
+#[derive(Debug)]
+pub struct Shown<'a>(pub &'a Stop);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stop = self.0;
+        write!(
+            out,
+            "stop {}: {:#04x} {} {:x?} irql={}",
+            stop.sequence,
+            stop.code,
+            text(&stop.subject),
+            stop.parameters,
+            stop.irql
+        )?;
+        stop.frames
+            .iter()
+            .take(usize::from(stop.depth))
+            .try_for_each(|frame| write!(out, "\n    {}", place(frame)))
+    }
+}
+
+impl Verifier {
+    /// Opens the verifier's device.
+    ///
+    /// # Errors
+    /// It is not there: no test kernel, or one without verifier.sys.
+    pub fn open() -> io::Result<Self> {
+        Device::open(protocol::DEVICE).map(Self)
+    }
+
+    fn ask<T: FromBytes + IntoBytes>(&self, code: u32, request: &(impl IntoBytes + Immutable)) -> io::Result<T> {
+        let mut reply = T::new_zeroed();
+        let bytes = self.0.control(code, request.as_bytes(), reply.as_mut_bytes())?;
+        if bytes == size_of::<T>() {
+            Ok(reply)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    fn tell(&self, code: u32, request: &(impl IntoBytes + Immutable)) -> io::Result<()> {
+        self.0.control(code, request.as_bytes(), &mut []).map(drop)
+    }
+
+    fn list<T: FromBytes + KnownLayout + Immutable + Copy>(&self, code: u32) -> io::Result<Vec<T>> {
+        let mut all = Vec::new();
+        let mut room = vec![0u64; 8192];
+        loop {
+            let first = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            let page = protocol::Page {
+                version: protocol::VERSION,
+                first,
+            };
+            let bytes = self.0.control(code, page.as_bytes(), room.as_mut_bytes())?;
+            let reply = room.as_bytes().get(..bytes).unwrap_or_default();
+            let (head, rest) = protocol::PageReply::read_from_prefix(reply)
+                .map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            let elements = <[T]>::ref_from_bytes(rest).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            all.extend_from_slice(elements);
+            if head.count == 0 || all.len() >= head.total as usize {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// What the verifier is, and its counters.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn info(&self) -> io::Result<Info> {
+        self.ask(
+            protocol::QUERY_INFO,
+            &protocol::Request {
+                version: protocol::VERSION,
+            },
+        )
+    }
+
+    /// Sets flags.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn set_flags(&self, flags: u32) -> io::Result<()> {
+        self.tell(
+            protocol::SET_FLAGS,
+            &protocol::SetFlags {
+                version: protocol::VERSION,
+                flags,
+            },
+        )
+    }
+
+    /// Every stop on the list.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn stops(&self) -> io::Result<Vec<Stop>> {
+        self.list(protocol::QUERY_STOPS)
+    }
+
+    /// Empties the list of stops.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn clear_stops(&self) -> io::Result<()> {
+        self.tell(
+            protocol::CLEAR_STOPS,
+            &protocol::Request {
+                version: protocol::VERSION,
+            },
+        )
+    }
+
+    /// Pool under a tag, or under all tags.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn pool(&self, tag: Option<[u8; 4]>) -> io::Result<PoolUse> {
+        let tag = tag.map_or(0, u32::from_le_bytes);
+        self.ask(
+            protocol::QUERY_POOL,
+            &protocol::PoolQuery {
+                version: protocol::VERSION,
+                tag,
+            },
+        )
+    }
+
+    /// Starts a round of fault injection, or ends it.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn arm(&self, mode: FaultMode, change: impl FnOnce(&mut ArmFaults)) -> io::Result<()> {
+        let mut request = ArmFaults {
+            version: protocol::VERSION,
+            mode: mode as u32,
+            probability: 0,
+            seed: 1,
+            nth: 0,
+            depth: 0,
+        };
+        change(&mut request);
+        self.tell(protocol::ARM_FAULTS, &request)
+    }
+
+    /// Call stacks that allocated in this round.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn fault_sites(&self) -> io::Result<Vec<FaultSite>> {
+        self.list(protocol::QUERY_FAULTS)
+    }
+
+    /// Events written to ETW.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn events(&self) -> io::Result<Vec<Event>> {
+        self.list(protocol::QUERY_EVENTS)
+    }
+
+    /// What the verified drivers import.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn imports(&self) -> io::Result<Vec<ImportUse>> {
+        self.list(protocol::QUERY_IMPORTS)
+    }
+}

@@ -1,0 +1,97 @@
+//! Processors: one group, as many as the machine has. Any IRQL.
+
+use wdk_sys::{NTSTATUS, PROCESSOR_NUMBER, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
+
+use crate::exports::exports;
+use crate::user;
+
+const ALL_GROUPS: u16 = 0xffff;
+
+fn processors() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { wdk_sys::ntddk::KeQueryActiveProcessorCount(core::ptr::null_mut()) }.max(1)
+}
+
+fn present() -> u32 {
+    let mut number = PROCESSOR_NUMBER::default();
+    // SAFETY: a live local.
+    unsafe { user::GetCurrentProcessorNumberEx((&raw mut number).cast()) };
+    u32::from(number.Number) % processors()
+}
+
+unsafe extern "system" fn current(number: *mut PROCESSOR_NUMBER) -> u32 {
+    let index = present();
+    if !number.is_null() {
+        let value = PROCESSOR_NUMBER {
+            Group: 0,
+            Number: u8::try_from(index).unwrap_or(0),
+            Reserved: 0,
+        };
+        // SAFETY: the driver's variable.
+        unsafe { number.write(value) };
+    }
+    index
+}
+
+unsafe extern "system" fn count(group: u16) -> u32 {
+    if group == 0 || group == ALL_GROUPS {
+        processors()
+    } else {
+        0
+    }
+}
+
+unsafe extern "system" fn count_all(affinity: *mut u64) -> u32 {
+    let count = processors();
+    if !affinity.is_null() {
+        let mask = u64::MAX.checked_shr(64u32.saturating_sub(count)).unwrap_or(u64::MAX);
+        // SAFETY: the driver's variable.
+        unsafe { affinity.write(mask) };
+    }
+    count
+}
+
+unsafe extern "system" fn maximum() -> u32 {
+    processors()
+}
+
+unsafe extern "system" fn groups() -> u16 {
+    1
+}
+
+unsafe extern "system" fn index_of(number: *const PROCESSOR_NUMBER) -> u32 {
+    // SAFETY: the driver's variable.
+    let number = unsafe { &*number };
+    if number.Group == 0 && u32::from(number.Number) < processors() {
+        u32::from(number.Number)
+    } else {
+        u32::MAX
+    }
+}
+
+unsafe extern "system" fn number_of(index: u32, number: *mut PROCESSOR_NUMBER) -> NTSTATUS {
+    let Some(value) = u8::try_from(index).ok().filter(|_| index < processors()) else {
+        return STATUS_INVALID_PARAMETER;
+    };
+    // SAFETY: the driver's variable.
+    unsafe {
+        number.write(PROCESSOR_NUMBER {
+            Group: 0,
+            Number: value,
+            Reserved: 0,
+        })
+    };
+    STATUS_SUCCESS
+}
+
+exports! {
+    KeGetCurrentProcessorNumberEx => current,
+    KeQueryActiveProcessorCountEx => count,
+    KeQueryActiveProcessorCount => count_all,
+    KeQueryMaximumProcessorCountEx => count,
+    KeQueryMaximumProcessorCount => maximum,
+    KeQueryActiveGroupCount => groups,
+    KeQueryMaximumGroupCount => groups,
+    KeGetProcessorIndexFromNumber => index_of,
+    KeGetProcessorNumberFromIndex => number_of,
+}

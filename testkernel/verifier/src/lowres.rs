@@ -1,0 +1,169 @@
+//! Low-resources simulation: allocations of verified drivers that are made to fail. IRQL <= DISPATCH_LEVEL.
+//!
+//! Systematically, each distinct call stack fails once, the first time it is seen in a round; or by chance, with a seed; or only the n-th.
+
+extern crate alloc;
+
+use alloc::collections::BTreeMap;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use probe_protocol::verifier::{ArmFaults, FRAMES, FaultMode, FaultSite, PageReply};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER};
+use zerocopy::FromZeros;
+
+use crate::stop::{self, Stack};
+use crate::sync::Lock;
+
+/// Frames that tell call stacks apart, unless a round says otherwise.
+const DEPTH: usize = 6;
+
+struct Site {
+    hits: u32,
+    failed: u32,
+    tag: u32,
+    function: &'static str,
+}
+
+struct Round {
+    mode: FaultMode,
+    probability: u32,
+    random: u32,
+    left: u32,
+    depth: usize,
+    sites: BTreeMap<Stack, Site>,
+}
+
+static ROUND: Lock<Round> = Lock::new(Round {
+    mode: FaultMode::Off,
+    probability: 0,
+    random: 1,
+    left: 0,
+    depth: DEPTH,
+    sites: BTreeMap::new(),
+});
+/// The mode, to be asked without the lock.
+static MODE: AtomicU32 = AtomicU32::new(FaultMode::Off as u32);
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+
+fn mode_of(mode: u32) -> Option<FaultMode> {
+    [
+        FaultMode::Off,
+        FaultMode::Random,
+        FaultMode::Systematic,
+        FaultMode::Nth,
+        FaultMode::Collect,
+    ]
+    .into_iter()
+    .find(|known| *known as u32 == mode)
+}
+
+/// Starts a round, or ends one.
+pub(crate) fn arm(request: &ArmFaults) -> Result<(), NTSTATUS> {
+    let mode = mode_of(request.mode).ok_or(STATUS_INVALID_PARAMETER)?;
+    let depth = match request.depth as usize {
+        0 => DEPTH,
+        depth if depth <= FRAMES => depth,
+        _ => return Err(STATUS_INVALID_PARAMETER),
+    };
+    let mut round = ROUND.lock();
+    if mode != FaultMode::Off {
+        round.sites.clear();
+    }
+    round.mode = mode;
+    round.probability = request.probability;
+    round.random = request.seed.max(1);
+    round.left = request.nth;
+    round.depth = depth;
+    MODE.store(mode as u32, Ordering::Release);
+    Ok(())
+}
+
+fn decide(round: &mut Round, first: bool) -> bool {
+    match round.mode {
+        FaultMode::Off | FaultMode::Collect => false,
+        FaultMode::Systematic => first,
+        FaultMode::Random => {
+            // Xorshift: the same seed gives the same failures.
+            let mut value = round.random;
+            value ^= value << 13;
+            value ^= value >> 17;
+            value ^= value << 5;
+            round.random = value;
+            value & 0xffff < round.probability
+        }
+        FaultMode::Nth => {
+            let due = round.left == 1;
+            round.left = round.left.saturating_sub(1);
+            due
+        }
+    }
+}
+
+/// Whether this allocation of a verified driver is to fail.
+pub(crate) fn fails(function: &'static str, tag: u32) -> bool {
+    if MODE.load(Ordering::Acquire) == FaultMode::Off as u32 {
+        return false;
+    }
+    let mut stack = stop::call_stack();
+    let mut round = ROUND.lock();
+    let depth = round.depth;
+    stack.iter_mut().skip(depth).for_each(|frame| *frame = 0);
+    let first = !round.sites.contains_key(&stack);
+    let fail = decide(&mut round, first);
+    let site = round.sites.entry(stack).or_insert(Site {
+        hits: 0,
+        failed: 0,
+        tag,
+        function,
+    });
+    site.hits = site.hits.saturating_add(1);
+    site.failed = site.failed.saturating_add(u32::from(fail));
+    if fail {
+        FAULTS.fetch_add(1, Ordering::Relaxed);
+    }
+    fail
+}
+
+/// Allocations that were made to fail, all rounds.
+pub(crate) fn faults() -> u64 {
+    FAULTS.load(Ordering::Relaxed)
+}
+
+/// Copies the round's call stacks from the `first` on.
+pub(crate) fn page(first: usize, room: &mut [FaultSite]) -> PageReply {
+    let round = ROUND.lock();
+    let sites = round.sites.iter().skip(first);
+    let count = room
+        .iter_mut()
+        .zip(sites)
+        .map(|(to, (stack, site))| *to = site_of(stack, site))
+        .count();
+    #[allow(clippy::cast_possible_truncation, reason = "a few thousand")]
+    PageReply {
+        total: round.sites.len() as u32,
+        count: count as u32,
+        dropped: 0,
+        reserved: 0,
+    }
+}
+
+fn site_of(stack: &Stack, site: &Site) -> FaultSite {
+    let mut reply = FaultSite::new_zeroed();
+    reply.hits = site.hits;
+    reply.failed = site.failed;
+    reply.tag = site.tag;
+    reply
+        .function
+        .iter_mut()
+        .zip(site.function.as_bytes())
+        .for_each(|(to, from)| *to = *from);
+    for (slot, &address) in reply
+        .frames
+        .iter_mut()
+        .zip(stack.iter().take_while(|&&address| address != 0))
+    {
+        *slot = stop::frame(address);
+        reply.depth = reply.depth.wrapping_add(1);
+    }
+    reply
+}
