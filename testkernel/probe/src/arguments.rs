@@ -199,6 +199,30 @@ impl Arguments {
         self.addresses.data().wrapping_add(which.wrapping_mul(ADDRESS_STRIDE)).cast()
     }
 
+    /// Changes `WSK_BUF.Length` between two launches.
+    pub(crate) fn set_data_length(&self, length: usize) {
+        // SAFETY: the request is idle, so that only its owner uses the cells.
+        unsafe { (*self.cells.get()).data.Length = length };
+    }
+
+    /// Writes the first `length` bytes of the input between two launches.
+    pub(crate) fn fill_input(&self, length: usize, byte: impl Fn(usize) -> u8) {
+        let Some((data, room)) = self.input_range() else { return };
+        for index in 0..length.min(room) {
+            // SAFETY: the index is inside the buffer, and the request is idle.
+            unsafe { data.wrapping_add(index).write(byte(index)) };
+        }
+    }
+
+    /// How many of the first `length` bytes of the output are as `wanted` says.
+    pub(crate) fn count_output(&self, length: usize, wanted: impl Fn(usize, u8) -> bool) -> u32 {
+        let Some(buffer) = &self.output else { return 0 };
+        // SAFETY: the request is idle, so that nobody writes the buffer.
+        let bytes = unsafe { buffer.bytes() };
+        let hits = bytes.iter().take(length).enumerate().filter(|(index, byte)| wanted(*index, **byte)).count();
+        u32::try_from(hits).unwrap_or(u32::MAX)
+    }
+
     /// Copies the output as it is now.
     pub(crate) fn read_output(&self, out: &mut [u8]) -> usize {
         self.output.as_ref().map_or(0, |buffer| buffer.read(0, out))

@@ -356,6 +356,10 @@ impl Request {
         self.state.lock().is_in_flight()
     }
 
+    pub(crate) fn has_completed(&self) -> bool {
+        self.state.lock().progress.has(Progress::COMPLETED)
+    }
+
     /// In flight, or still inside the provider's function.
     pub(crate) fn is_busy(&self) -> bool {
         self.state.lock().is_busy()

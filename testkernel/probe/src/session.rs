@@ -278,7 +278,7 @@ impl Session {
         Ok(length)
     }
 
-    fn forget(&self, request: &Request) {
+    pub(crate) fn forget(&self, request: &Request) {
         request.forget_created();
         self.requests.remove(request.id.load(Ordering::Relaxed));
     }

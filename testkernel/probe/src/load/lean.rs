@@ -1,0 +1,88 @@
+//! The shortest client there is: one IRP, used again and again, and an event for when it pends. What is measured with it is the
+//! provider.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use wdk_rtl::irp;
+use wdk_sys::{
+    DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, STATUS_TIMEOUT,
+    ntddk::{IoAllocateIrp, IoCancelIrp, IoFreeIrp, IoReuseIrp},
+};
+
+use crate::ke;
+use crate::shared::Shared;
+
+/// An IRP and its event.
+pub(super) struct Lean {
+    irp: PIRP,
+    done: ke::Event,
+    /// The provider never gave the IRP back.
+    stuck: AtomicU32,
+}
+
+// SAFETY: used by one thread at a time; the provider completes it on any.
+unsafe impl Send for Lean {}
+// SAFETY: as above.
+unsafe impl Sync for Lean {}
+
+unsafe extern "C" fn complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    // SAFETY: the IRP is valid in its completion routine.
+    if unsafe { (*irp).PendingReturned } != 0 {
+        // SAFETY: the context is a lean client that waits for this.
+        unsafe { &*context.cast::<Lean>() }.done.set();
+    }
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+impl Lean {
+    pub(super) fn new() -> Option<Shared<Self>> {
+        // SAFETY: any size is allowed; failure is NULL.
+        let irp = unsafe { IoAllocateIrp(1, 0) };
+        if irp.is_null() {
+            return None;
+        }
+        let lean = Shared::try_new(Self { irp, done: ke::Event::uninitialised(), stuck: AtomicU32::new(0) })?;
+        lean.done.init();
+        Some(lean)
+    }
+
+    /// Makes the call; returns what it returned.
+    pub(super) fn start(&self, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
+        // SAFETY: the IRP is ours and not in progress.
+        unsafe { IoReuseIrp(self.irp, STATUS_SUCCESS) };
+        self.done.clear();
+        let context = (&raw const *self).cast_mut().cast();
+        // SAFETY: as above; the client outlives the request, for whose end it waits.
+        unsafe { irp::set_completion_routine(self.irp, complete, context) };
+        call(self.irp)
+    }
+
+    /// Waits for what `start` returned as pending.
+    pub(super) fn wait(&self, returned: NTSTATUS) -> (NTSTATUS, usize) {
+        if returned == STATUS_PENDING && !self.done.wait(5000) {
+            // SAFETY: the IRP is ours and not freed.
+            unsafe { IoCancelIrp(self.irp) };
+            if !self.done.wait(5000) {
+                self.stuck.store(1, Ordering::Release);
+                return (STATUS_TIMEOUT, 0);
+            }
+        }
+        // SAFETY: the request has completed.
+        unsafe { irp::status(self.irp) }
+    }
+
+    pub(super) fn call(&self, call: impl FnOnce(PIRP) -> NTSTATUS) -> (NTSTATUS, usize) {
+        let returned = self.start(call);
+        self.wait(returned)
+    }
+}
+
+impl Drop for Lean {
+    fn drop(&mut self) {
+        if self.stuck.load(Ordering::Acquire) == 0 {
+            // SAFETY: nothing is in progress on it.
+            unsafe { IoFreeIrp(self.irp) };
+        }
+    }
+}
