@@ -156,7 +156,10 @@ impl Reply<'_> {
         let Some(to) = self.room.get_mut(self.used..end) else {
             return false;
         };
-        to.copy_from_slice(bytes);
+        // `copy_from_slice` would panic on other lengths, which the compiler cannot see to be equal.
+        for (to, from) in to.iter_mut().zip(bytes) {
+            *to = *from;
+        }
         self.used = end;
         true
     }
