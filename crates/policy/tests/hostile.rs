@@ -70,6 +70,9 @@ const BIND: usize = 3;
 const IOCTL: usize = 4;
 const ALL: usize = 5;
 
+/// Miri takes a second for each hash of an image.
+const STEP: usize = if cfg!(miri) { 101 } else { 1 };
+
 fn victim() -> Vec<u8> {
     compile("victim", POLICY).unwrap().image
 }
@@ -92,7 +95,7 @@ fn the_victim_is_valid() {
 #[test]
 fn every_truncation_and_extension_is_refused() {
     let image = victim();
-    for length in 0..image.len() {
+    for length in (0..image.len()).step_by(STEP) {
         assert!(refusal(&image[..length]).is_some(), "{length}");
         let mut cut = image[..length].to_vec();
         seal(&mut cut);
@@ -101,9 +104,7 @@ fn every_truncation_and_extension_is_refused() {
         } else {
             ImageError::Layout
         };
-        let text = image.len() - Parts::of(&image).text.len();
-        // A cut within the text leaves fewer bytes than the header counts, like any other.
-        assert_eq!(refusal(&cut), Some(expected), "{length} (text from {text})");
+        assert_eq!(refusal(&cut), Some(expected), "{length}");
     }
     let mut longer = image;
     longer.push(0);
@@ -115,14 +116,11 @@ fn every_truncation_and_extension_is_refused() {
 #[test]
 fn every_bit_flip_is_refused() {
     let image = victim();
-    for place in 0..image.len() {
+    for place in (0..image.len()).step_by(STEP) {
         for bit in 0..8 {
             let mut flipped = image.clone();
             flipped[place] ^= 1 << bit;
             assert!(refusal(&flipped).is_some(), "byte {place} bit {bit}");
-        }
-        if cfg!(miri) && place > 200 {
-            break;
         }
     }
 }

@@ -391,8 +391,9 @@ fn row(scope: Scope) -> Option<&'static Row> {
     }
 }
 
+/// Whether wskguard reads its value as a number.
 fn is_number(row: &Row) -> bool {
-    matches!(row.kind, Kind::Bool | Kind::Int | Kind::Linger | Kind::Reserved)
+    matches!(row.kind, Kind::Bool | Kind::Int | Kind::Linger)
 }
 
 /// The article for a word in quotes.
