@@ -113,6 +113,7 @@ impl Inner {
         if let Err(status) = own.update_accept_context(&accepted) {
             crate::report::print(format_args!("accept context: {status:#010x}"));
         }
+        self.options.hand_on(own, &accepted);
         let (Ok(local), Ok(remote)) = (accepted.local(), accepted.remote()) else { return };
         let local = self.local.map_or(local, |bound| local.with_port(bound.port()));
         let mut arrived = Arrived { host: accepted, local, remote, inspected: None };

@@ -121,13 +121,15 @@ impl Inner {
         result.map_or_else(|status| status, |()| STATUS_SUCCESS)
     }
 
-    fn set_on_host(&self, control: &Control, value: &[u8]) -> Result<(), NTSTATUS> {
+    fn set_on_host(&mut self, control: &Control, value: &[u8]) -> Result<(), NTSTATUS> {
         let host = self.host.as_ref().ok_or(STATUS_INVALID_DEVICE_STATE)?;
-        host.set(control.level, control.code, value)
+        host.set(control.level, control.code, value)?;
+        self.options.note(control.level, control.code);
+        Ok(())
     }
 
     /// One byte wide, and for streams only.
-    fn set_narrow(&self, socket: &Arc<Socket>, control: &Control) -> Result<(), NTSTATUS> {
+    fn set_narrow(&mut self, socket: &Arc<Socket>, control: &Control) -> Result<(), NTSTATUS> {
         if socket.kind != SOCK_STREAM && control.code == SO_KEEPALIVE {
             return Err(STATUS_NOT_SUPPORTED);
         }
