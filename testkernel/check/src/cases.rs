@@ -10,7 +10,7 @@ use probe_protocol::verifier::{
 use crate::{
     device::Device,
     service::Service,
-    verifier::{Shown, Verifier},
+    verifier::{Shown, Stop, Verifier},
 };
 
 /// What a case came to.
@@ -36,6 +36,33 @@ pub fn call(device: &Device, case: Case) -> io::Result<u32> {
     let mut output = [0; 4];
     device.control(faulty::RUN, &(case as u32).to_le_bytes(), &mut output)?;
     Ok(u32::from_le_bytes(output))
+}
+
+/// Runs `body` with faulty.sys freshly loaded, and unloads it; no stop may come of it.
+///
+/// # Errors
+/// The body's, the service manager's, the verifier's, or the stops that there were.
+pub fn alone(verifier: &Verifier, service: &Service, body: impl FnOnce(&Service) -> io::Result<()>) -> io::Result<()> {
+    verifier.clear_stops()?;
+    service.start()?;
+    let result = body(service);
+    service.stop()?;
+    service.wait_for(1)?;
+    result?;
+    let stops = verifier.stops()?;
+    if stops.is_empty() {
+        Ok(())
+    } else {
+        Err(io::Error::other(said(&stops)))
+    }
+}
+
+fn said(stops: &[Stop]) -> String {
+    stops
+        .iter()
+        .map(|stop| Shown(stop).to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Runs one case in a driver that was just loaded, and unloads it again.

@@ -3,5 +3,6 @@
 
 pub mod cases;
 pub mod device;
+pub mod environment;
 pub mod service;
 pub mod verifier;

@@ -3,7 +3,7 @@
 #[cfg(windows)]
 fn main() -> std::process::ExitCode {
     use probe_protocol::verifier::faulty::Case;
-    use testkernel_check::{cases, service::Service, verifier::Verifier};
+    use testkernel_check::{cases, environment, service::Service, verifier::Verifier};
 
     let mut arguments = std::env::args().skip(1);
     let Some(file) = arguments.next() else {
@@ -19,24 +19,33 @@ fn main() -> std::process::ExitCode {
             return 2.into();
         }
     };
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|other| other == name);
     let mut failures = 0u8;
+    let mut note = |name: &str, failure: Option<String>| match failure {
+        None => println!("ok   {name}"),
+        Some(why) => {
+            println!("FAIL {name}: {why}");
+            failures = failures.saturating_add(1);
+        }
+    };
+    for (name, test) in environment::TESTS {
+        if chosen(name) {
+            note(
+                name,
+                cases::alone(&verifier, &service, |_| test(&verifier, &service))
+                    .err()
+                    .map(|error| error.to_string()),
+            );
+        }
+    }
     for case in Case::ALL {
         let name = format!("{case:?}");
-        if !wanted.is_empty() && !wanted.contains(&name) {
-            continue;
-        }
-        match cases::run(&verifier, &service, case) {
-            Ok(outcome) => match outcome.failure {
-                None => println!("ok   {name}"),
-                Some(why) => {
-                    println!("FAIL {name}: {why}");
-                    failures = failures.saturating_add(1);
-                }
-            },
-            Err(error) => {
-                println!("FAIL {name}: {error}");
-                return 2.into();
-            }
+        if chosen(&name) {
+            let outcome = cases::run(&verifier, &service, case);
+            note(
+                &name,
+                outcome.map_or_else(|error| Some(error.to_string()), |outcome| outcome.failure),
+            );
         }
     }
     failures.min(1).into()

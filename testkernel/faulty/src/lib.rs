@@ -15,10 +15,9 @@ extern crate wdk_panic;
 mod healthy;
 mod kernel;
 mod names;
+mod switches;
 
-use core::ffi::c_void;
-
-use probe_protocol::verifier::faulty::{CASE_INDEX, Case, RUN};
+use probe_protocol::verifier::faulty::{CASE_INDEX, Case, PEND, RUN, SWITCH, Switch};
 use wdk_rtl::irp;
 use wdk_sys::{
     DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, PCUNICODE_STRING, STATUS_INVALID_DEVICE_REQUEST,
@@ -29,18 +28,17 @@ use wdk_sys::{
 const FILE_DEVICE_UNKNOWN: u32 = 0x22;
 const DO_BUFFERED_IO: u32 = 0x4;
 
-unsafe extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
+/// `DriverUnload`.
+///
+/// # Safety
+/// Only the I/O manager calls it.
+pub(crate) unsafe extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
     let mut link = names::link();
     // SAFETY: made in DriverEntry.
     unsafe {
         let _ = IoDeleteSymbolicLink(&raw mut link);
         IoDeleteDevice((*driver).DeviceObject);
     }
-}
-
-unsafe extern "C" fn succeed(_device: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATUS {
-    // SAFETY: the I/O manager hands the request over.
-    unsafe { complete(request, STATUS_SUCCESS, 0) }
 }
 
 /// Completes a request, and says how.
@@ -62,7 +60,11 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, request: *mut IRP) -> N
         let location = &*irp::current_location(request);
         let parameters = &location.Parameters.DeviceIoControl;
         let buffer: *mut u32 = irp::system_buffer(request).cast();
-        if parameters.IoControlCode != RUN {
+        let code = parameters.IoControlCode;
+        if code == PEND {
+            return switches::pend(request);
+        }
+        if code != RUN && code != SWITCH {
             return complete(request, STATUS_INVALID_DEVICE_REQUEST, 0);
         }
         if (parameters.InputBufferLength as usize) < size_of::<u32>()
@@ -70,10 +72,18 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, request: *mut IRP) -> N
         {
             return complete(request, STATUS_INVALID_PARAMETER, 0);
         }
-        let Some(case) = Case::from_index(buffer.add(CASE_INDEX).read()) else {
-            return complete(request, STATUS_INVALID_PARAMETER, 0);
-        };
-        run(device, request, case, buffer)
+        let number = buffer.add(CASE_INDEX).read();
+        if code == SWITCH {
+            let Some(switch) = Switch::from_index(number) else {
+                return complete(request, STATUS_INVALID_PARAMETER, 0);
+            };
+            buffer.write(switches::throw(device, switch));
+            return complete(request, STATUS_SUCCESS, size_of::<u32>());
+        }
+        match Case::from_index(number) {
+            Some(case) => run(device, request, case, buffer),
+            None => complete(request, STATUS_INVALID_PARAMETER, 0),
+        }
     }
 }
 
@@ -111,14 +121,15 @@ pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry
             return status;
         }
     }
-    let [create, _, close, ..] = &mut driver.MajorFunction;
-    *create = Some(succeed);
-    *close = Some(succeed);
-    if let [.., device_control, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut driver.MajorFunction {
-        *device_control = Some(control);
+    for (major, routine) in (0u8..).zip(&mut driver.MajorFunction) {
+        match major {
+            0x00 => *routine = Some(switches::create),
+            0x02 => *routine = Some(switches::close),
+            0x0e => *routine = Some(control),
+            0x12 => *routine = Some(switches::cleanup),
+            _ => {}
+        }
     }
     driver.DriverUnload = Some(unload);
     STATUS_SUCCESS
 }
-
-const _: fn(*mut c_void) = |_| ();

@@ -418,6 +418,63 @@ pub mod faulty {
     pub const DEVICE: &str = r"\\.\Faulty";
     /// A device control with the number of a case as input (u32) and the case's result as output (u32).
     pub const RUN: u32 = super::code(0x810);
+    /// A device control with the number of a [`Switch`] as input and a number as output, both u32.
+    pub const SWITCH: u32 = super::code(0x811);
+    /// A device control that is pended until it is cancelled, or until the file is cleaned up; no input or output.
+    pub const PEND: u32 = super::code(0x812);
+
+    /// A change of the driver's behaviour, or a question about it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(u32)]
+    #[non_exhaustive]
+    pub enum Switch {
+        /// DriverUnload becomes NULL.
+        NoUnload = 1,
+        /// DriverUnload is the driver's routine again.
+        Unload = 2,
+        /// Create requests fail with STATUS_TOO_MANY_SESSIONS.
+        RefuseOpen = 3,
+        /// Create requests succeed again.
+        AllowOpen = 4,
+        /// The device gets a DACL that lets nobody in.
+        DenyAll = 5,
+        /// The device gets a DACL that lets everybody in.
+        GrantAll = 6,
+        /// How many create requests were seen.
+        Creates = 7,
+        /// How many cleanup requests were seen; the upper half counts those that came after their close.
+        Cleanups = 8,
+        /// How many close requests were seen.
+        Closes = 9,
+        /// How many pended requests were cancelled.
+        Cancels = 10,
+        /// Most requests that were in the driver at a time, each staying for twenty milliseconds.
+        Crowd = 11,
+    }
+
+    impl Switch {
+        /// Every switch.
+        pub const ALL: [Self; 11] = [
+            Self::NoUnload,
+            Self::Unload,
+            Self::RefuseOpen,
+            Self::AllowOpen,
+            Self::DenyAll,
+            Self::GrantAll,
+            Self::Creates,
+            Self::Cleanups,
+            Self::Closes,
+            Self::Cancels,
+            Self::Crowd,
+        ];
+
+        /// The switch with this number.
+        #[must_use]
+        pub fn from_index(index: u32) -> Option<Self> {
+            Self::ALL.into_iter().find(|switch| *switch as u32 == index)
+        }
+    }
+
     /// Where the input holds the number, in u32s.
     pub const CASE_INDEX: usize = 0;
 

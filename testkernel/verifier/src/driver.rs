@@ -127,7 +127,7 @@ unsafe extern "C" fn enter(object: *mut DRIVER_OBJECT, path: *const UNICODE_STRI
     if status == STATUS_SUCCESS {
         // SAFETY: the driver object exists until the driver is unloaded.
         unsafe { take_table(object, &before) };
-        service::started(&service, object);
+        service::started(object);
     } else {
         crate::unload::check(object);
         remove(object);

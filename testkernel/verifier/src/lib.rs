@@ -96,7 +96,11 @@ fn install(own: *const u8) -> Option<()> {
     }
     let kernel = Image::at(user::module(&NTOSKRNL)?);
     driver::note_present(own);
-    let done = exports::install(kernel, TABLES) && request::possible() && driver::watch() && server::install(kernel);
+    let done = exports::install(kernel, TABLES)
+        && request::possible()
+        && driver::watch()
+        && server::install(kernel)
+        && service::install(kernel);
     done.then_some(())
 }
 

@@ -13,8 +13,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use probe_protocol::verifier::{QUERY_CREATE, flags};
 use wdk_rtl::irp as inline;
 use wdk_sys::{
-    DEVICE_OBJECT, FILE_OBJECT, IRP, MDL, NTSTATUS, SL_PENDING_RETURNED, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING,
-    STATUS_SUCCESS,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, MDL, NTSTATUS, SL_PENDING_RETURNED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_NO_SUCH_DEVICE, STATUS_PENDING, STATUS_SUCCESS,
 };
 
 use crate::cancel;
@@ -44,6 +44,8 @@ struct File {
     created: Option<NTSTATUS>,
     /// Requests that the driver has.
     requests: usize,
+    /// Its device's driver.
+    driver: usize,
 }
 
 /// A request under way.
@@ -82,9 +84,13 @@ pub(crate) fn with_irp_of(wine: usize, body: impl FnOnce(*mut IRP) -> bool) {
     }
 }
 
-/// Requests that drivers have.
-pub(crate) fn count() -> usize {
-    REQUESTS.lock().len()
+/// Files that are open on a driver's devices.
+pub(crate) fn open_files(driver: *const DRIVER_OBJECT) -> usize {
+    FILES
+        .lock()
+        .values()
+        .filter(|file| file.driver == driver.addr() && file.created.is_none_or(|status| status == STATUS_SUCCESS))
+        .count()
 }
 
 /// Completes an IRP of Wine's with Wine's own function.
@@ -141,14 +147,22 @@ fn created(file: usize) -> NTSTATUS {
 
 unsafe fn create(device: *mut DEVICE_OBJECT, wine: *mut IRP, file: usize) -> NTSTATUS {
     let wanted = server::create_request();
+    // SAFETY: the device that is being opened.
+    let driver = unsafe { (*device).DriverObject }.addr();
     FILES.lock().insert(
         file,
         File {
             created: None,
             requests: 0,
+            driver,
         },
     );
-    let denied = security::check_open(device, wanted).err();
+    let stopping = crate::service::is_stopping(device);
+    let denied = if stopping {
+        Some(STATUS_NO_SUCH_DEVICE)
+    } else {
+        security::check_open(device, wanted).err()
+    };
     if let Some(status) = denied {
         set_created(file, status);
         // SAFETY: as in `dispatch`.
