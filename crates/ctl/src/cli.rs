@@ -333,6 +333,9 @@ pub struct StopArgs {
     /// Drain only; leave the service running
     #[arg(long)]
     pub drain_only: bool,
+    /// End draining: clients can attach again
+    #[arg(long, conflicts_with_all = ["wait", "keep_draining", "drain_only"])]
+    pub cancel: bool,
 }
 
 /// An endpoint id, decimal or hexadecimal.

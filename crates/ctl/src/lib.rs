@@ -20,6 +20,8 @@ mod service;
 pub mod table;
 pub mod terminal;
 pub mod time;
+#[cfg(feature = "top")]
+mod top;
 pub mod transport;
 pub mod view;
 

@@ -135,6 +135,7 @@ impl<'a> Output<'a> {
 
     /// How something long is going.
     pub fn progress(&mut self, line: &str) {
+        self.catch_up();
         let _ = writeln!(self.stderr, "{}", paint(self.color_stderr, Style::Dim, line));
     }
 
@@ -145,10 +146,17 @@ impl<'a> Output<'a> {
 
     /// Text to stderr as it is.
     pub fn complain(&mut self, text: &str) {
+        self.catch_up();
         let _ = write!(self.stderr, "{text}");
     }
 
+    /// What was printed before comes before what is said now, where both go to one place. If stdout is gone, its next line says so.
+    fn catch_up(&mut self) {
+        let _ = self.stdout.flush();
+    }
+
     fn say(&mut self, word: &str, style: Style, text: &str) {
+        self.catch_up();
         let indent = word.len() + 2;
         let text = wrap(text, LINE.saturating_sub(indent)).join(&format!("\n{}", " ".repeat(indent)));
         let _ = writeln!(self.stderr, "{}: {text}", paint(self.color_stderr, style, word));

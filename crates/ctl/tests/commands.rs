@@ -119,6 +119,12 @@ fn policy_load() {
     };
     let good = driver([policy_set(5, &image)].into_iter().chain(pieces()));
     assert_snapshot!(both(&["policy", "load", &file], &good));
+    let busy = refusal(Code::SetPolicy, ntstatus::DEVICE_BUSY);
+    let later = run(
+        &["policy", "load", &file],
+        &mut driver([busy.clone(), busy, policy_set(5, &image), policy(5, &image)]),
+    );
+    assert!(later.contains("exit 0"), "{later}");
     // Another administrator was faster.
     let other = wskguard_policy::compile("x", "schema = 1\nname = \"x\"\n")
         .unwrap()
@@ -313,6 +319,7 @@ fn endpoints_watch() {
 #[test]
 fn clients_list() {
     assert_snapshot!(both(&["clients"], &driver([clients()])));
+    assert_snapshot!("clients_none", run(&["clients"], &mut driver([no_clients()])));
 }
 
 #[test]
@@ -439,6 +446,7 @@ fn stop() {
         "stop_drain_only",
         both(&["stop", "--drain-only"], &driver([drained(0, 0)]))
     );
+    assert_snapshot!("stop_cancel", both(&["stop", "--cancel"], &driver([drained(1, 1)])));
     let late = Recording {
         stop: Err(ServiceError::Timeout),
         ..driver([drained(0, 0)])

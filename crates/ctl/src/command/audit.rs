@@ -199,6 +199,12 @@ fn value(record: &Record) -> String {
     }
 }
 
+/// What was asked, the values, and who decided why.
+#[cfg(feature = "top")]
+pub(crate) fn columns(record: &Record) -> [String; 3] {
+    [what(record), value(record), why(record)]
+}
+
 /// Who decided; where that does not say it all, the reason and the status.
 fn why(record: &Record) -> String {
     let rule = match (&record.rule, record.rule_index) {

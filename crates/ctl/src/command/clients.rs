@@ -10,6 +10,10 @@ use crate::{
     view::Client,
 };
 
+/// What to do when no client is attached.
+pub(super) const NOBODY: &str =
+    "no client is attached: a driver goes through wskguard when it links the shim or attaches to wskguard's NPI";
+
 pub(super) fn run(context: &mut Context<'_, '_>) -> Ending {
     let clients: Vec<Client> = context
         .open(Access::Read)?
@@ -21,6 +25,8 @@ pub(super) fn run(context: &mut Context<'_, '_>) -> Ending {
         for client in &clients {
             context.out.element(client)?;
         }
+    } else if clients.is_empty() {
+        context.out.hint(NOBODY);
     } else {
         table(context.out, &clients)?;
     }

@@ -60,7 +60,7 @@ pub(super) fn show(context: &mut Context<'_, '_>, id: u64) -> Ending {
     let Some(info) = driver.endpoint(id)? else {
         return Err(
             Failure::new(Exit::Failed, format!("there is no endpoint {}", names::id(id)))
-                .hint("ids are never reused: it was closed"),
+                .hint("ids are never reused: it was closed, or never was"),
         );
     };
     let endpoint = view(&info, &images(&mut driver)?);

@@ -28,6 +28,9 @@ use crate::{
     transport::{Transport, TransportError},
 };
 
+#[cfg(feature = "top")]
+pub(crate) use {audit::columns as record_columns, status::everything};
+
 /// What `--json` prints beside the views.
 #[cfg(test)]
 pub(crate) mod schemas {
@@ -206,7 +209,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
 
 impl crate::driver::Error {
     /// Why the device cannot be opened.
-    fn opening(error: TransportError) -> Self {
+    pub(crate) fn opening(error: TransportError) -> Self {
         Self::new(wskguard_abi::Code::QueryVersion, error)
     }
 }

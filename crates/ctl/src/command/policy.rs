@@ -6,7 +6,7 @@ use serde::Serialize;
 use wskguard_core::policy::{Image, ImageError};
 use wskguard_policy::{Compiled, Diagnostics, Severity};
 
-use super::{Context, Ending, explain, explain_refusal, learn, replace};
+use super::{AnyDriver, Context, Ending, explain, explain_refusal, learn, replace};
 use crate::{
     cli::PolicyCommand,
     driver::{Error, PolicyInForce},
@@ -150,9 +150,7 @@ fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {
 fn load(context: &mut Context<'_, '_>, file: &Path, expect: Option<u64>) -> Ending {
     let compiled = compile(context, file)?;
     let mut driver = context.open(Access::Write)?;
-    driver
-        .set_policy(&compiled.image, expect)
-        .map_err(|error| refused(explain_refusal(&mut driver, error), error))?;
+    set(context, &mut driver, &compiled.image, expect)?;
     // What the driver said it did is not what is asked here, but what is in force.
     let now = driver.policy_in_force()?;
     if now.hash != compiled.hash || now.image != compiled.image {
@@ -181,6 +179,27 @@ fn load(context: &mut Context<'_, '_>, file: &Path, expect: Option<u64>) -> Endi
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Hands the image over. Another load that is being carried out is waited for.
+fn set(
+    context: &mut Context<'_, '_>,
+    driver: &mut AnyDriver,
+    image: &[u8],
+    expect: Option<u64>,
+) -> Result<(), Failure> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+    for _ in 0..100 {
+        match driver.set_policy(image, expect) {
+            Ok(_) => return Ok(()),
+            Err(Error::Status {
+                status: ntstatus::DEVICE_BUSY,
+                ..
+            }) => context.host.sleep(PAUSE),
+            Err(error) => return Err(refused(explain_refusal(driver, error), error)),
+        }
+    }
+    Err(Failure::new(Exit::Failed, "the driver is busy with other policies"))
 }
 
 /// What the driver's refusal of an image means.

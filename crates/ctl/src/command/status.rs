@@ -3,10 +3,10 @@
 use wskguard_abi::{ABI_VERSION, StatusReply, status_flags};
 use wskguard_core::policy::Image;
 
-use super::{Context, Ending, clients};
+use super::{AnyDriver, Context, Ending, clients};
 use crate::{
     driver::PolicyInForce,
-    exit::Exit,
+    exit::{Exit, Failure},
     host::Access,
     names,
     output::{Output, Style, count},
@@ -16,20 +16,24 @@ use crate::{
 };
 
 pub(super) fn run(context: &mut Context<'_, '_>) -> Ending {
-    let mut driver = context.open(Access::Read)?;
-    let reply = driver.status()?;
-    let policy = driver.policy_in_force()?;
-    let clients: Vec<Client> = driver.clients()?.iter().map(Client::from).collect();
-    let audit = Books::from(&driver.read_audit(0, 0)?.reply);
-    let status = view(&reply, &policy, clients, audit);
+    let (status, started) = everything(&mut context.open(Access::Read)?)?;
     if context.out.json {
         context.out.document(&status)?;
         return Ok(Exit::Ok);
     }
-    let uptime = time::span(context.host.now().saturating_sub(reply.started));
-    print(context.out, &status, &time::plain(reply.started), &uptime)?;
+    let uptime = time::span(context.host.now().saturating_sub(started));
+    print(context.out, &status, &time::plain(started), &uptime)?;
     advise(context.out, &status);
     Ok(Exit::Ok)
+}
+
+/// The status, and when the driver was started.
+pub(crate) fn everything(driver: &mut AnyDriver) -> Result<(Status, u64), Failure> {
+    let reply = driver.status()?;
+    let policy = driver.policy_in_force()?;
+    let clients = driver.clients()?.iter().map(Client::from).collect();
+    let audit = Books::from(&driver.read_audit(0, 0)?.reply);
+    Ok((view(&reply, &policy, clients, audit), reply.started))
 }
 
 fn view(reply: &StatusReply, policy: &PolicyInForce, clients: Vec<Client>, audit: Books) -> Status {
@@ -151,6 +155,6 @@ fn advise(out: &mut Output<'_>, status: &Status) {
         out.hint("a bypassing client goes through wskguard after its next start, if wskguard is started first");
     }
     if status.clients.is_empty() {
-        out.hint("no client is attached: a driver goes through wskguard when it links the shim or attaches to wskguard's NPI");
+        out.hint(clients::NOBODY);
     }
 }

@@ -32,6 +32,9 @@ pub(crate) struct Stop {
 }
 
 pub(super) fn run(context: &mut Context<'_, '_>, args: &StopArgs) -> Ending {
+    if args.cancel {
+        return cancel(context);
+    }
     let end = context.host.now().saturating_add(units(args.wait));
     let mut told = false;
     let reply = loop {
@@ -66,6 +69,27 @@ pub(super) fn run(context: &mut Context<'_, '_>, args: &StopArgs) -> Ending {
         context.out.document(&stop)?;
     } else {
         context.out.line(if args.drain_only { "drained" } else { "stopped" })?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Lets clients attach again.
+fn cancel(context: &mut Context<'_, '_>) -> Ending {
+    let mut driver = context.open(Access::Write)?;
+    let reply = driver
+        .drain(false)
+        .map_err(|error| explain_refusal(&mut driver, error))?;
+    if context.out.json {
+        let (clients, sockets) = (reply.clients, reply.endpoints);
+        context.out.document(&Stop {
+            drained: false,
+            stopped: false,
+            clients,
+            sockets,
+            holders: Vec::new(),
+        })?;
+    } else {
+        context.out.line("draining has ended: clients can attach again")?;
     }
     Ok(Exit::Ok)
 }
