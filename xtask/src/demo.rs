@@ -1,6 +1,8 @@
 //! `cargo xtask demo`: wskguard at work, on the test kernel.
 
-use anyhow::Result;
+use std::{path::Path, time::Duration};
+
+use anyhow::{Result, ensure};
 
 use crate::{
     build,
@@ -9,17 +11,48 @@ use crate::{
     setup,
 };
 
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// Builds what is missing, boots the test kernel, lets `hlk demo` tell the story, and unloads: nothing may be left behind.
 pub(crate) fn run(layout: &Layout) -> Result<()> {
-    let session = boot(layout)?;
-    print!("{}", session.printed());
+    setup::run()?;
+    build::run(layout, &build::Options::default())?;
+    println!("Booting the test kernel: verifier.sys, netio.sys, wskguard.sys from its INF, and two client drivers.");
+    let options = Options::new(layout);
+    let session = Session::start(layout, &options)?;
+    let out = layout.out();
+    let arguments = [
+        "demo".to_owned(),
+        format!("--ctl={}", wine_path(&out.join("wskguardctl.exe"))),
+        format!("--policy={}", wine_path(&layout.root.join("policies/demo.toml"))),
+    ];
+    let finished = session.run(&out.join("hlk.exe"), &arguments, LIMIT)?;
+    ensure!(
+        !finished.timed_out(),
+        "the demonstration did not end; the drivers printed:\n{}",
+        session.printed()
+    );
+    ensure!(
+        finished.success(),
+        "the demonstration failed; the drivers printed:\n{}",
+        session.printed()
+    );
+    println!("\n--- wskguard drains, stops and unloads. The verifier looks for what it left behind.");
+    let stopped = session.run(&out.join("wskguardctl.exe"), &["stop".to_owned()], LIMIT)?;
+    ensure!(
+        stopped.success(),
+        "wskguard could not be stopped; the drivers printed:\n{}",
+        session.printed()
+    );
+    session.stop_drivers(&options)?;
+    let printed = session.printed();
+    print!("{printed}");
     session.forget_log();
+    println!("demo: ok");
     Ok(())
 }
 
-/// A session with everything built and loaded.
-fn boot(layout: &Layout) -> Result<Session> {
-    setup::run()?;
-    build::run(layout, &build::Options::default())?;
-    println!("Booting the test kernel: verifier.sys, netio.sys, wskguard.sys from its INF, two clients.");
-    Session::start(layout, &Options::new(layout))
+/// How Wine names a file of the host.
+fn wine_path(path: &Path) -> String {
+    format!("Z:{}", path.display()).replace('/', "\\")
 }

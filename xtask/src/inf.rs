@@ -1,4 +1,4 @@
-//! Fills in what stampinf would: architecture, date and version of the driver's INF.
+//! Fills in what stampinf would: architecture and version of the driver's INF.
 
 use std::fs;
 
@@ -6,17 +6,30 @@ use anyhow::{Context, Result, ensure};
 
 use crate::layout::Layout;
 
-/// wskguard.inx for `arch` (`amd64`, `arm64`), driver version `version` (four numbers) of `date` (MM/DD/YYYY).
-pub(crate) fn stamp(layout: &Layout, arch: &str, date: &str, version: &str) -> Result<String> {
+/// wskguard.inx for `arch` (`amd64`, `arm64`), with the workspace's version and the date that stands in the file: the same
+/// sources give the same INF.
+pub(crate) fn stamp(layout: &Layout, arch: &str) -> Result<String> {
     let path = layout.root.join("wskguard.inx");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    ensure!(text.contains("$ARCH$"), "{} has no $ARCH$ to fill in", path.display());
-    let stamped = text.replace("$ARCH$", arch);
-    let lines = stamped.lines().map(|line| match line.split_once('=') {
-        Some((key, _)) if key.trim() == "DriverVer" => format!("{key}= {date},{version}"),
-        _ => line.to_owned(),
-    });
-    Ok(lines.map(|line| line + "\r\n").collect())
+    stamp_text(&text, arch).with_context(|| path.display().to_string())
+}
+
+fn stamp_text(text: &str, arch: &str) -> Result<String> {
+    ensure!(text.contains("$ARCH$"), "no $ARCH$ to fill in");
+    let mut has_version = false;
+    let mut stamped = String::new();
+    for line in text.replace("$ARCH$", arch).lines() {
+        match line.split_once(',') {
+            Some((date, _)) if line.starts_with("DriverVer ") => {
+                has_version = true;
+                stamped.extend([date, ",", env!("CARGO_PKG_VERSION"), ".0"]);
+            }
+            _ => stamped += line,
+        }
+        stamped += "\r\n";
+    }
+    ensure!(has_version, "no DriverVer to fill in");
+    Ok(stamped)
 }
 
 /// The same INF for Wine 8, whose `SetupAPI` knows neither DIRID 13 (the driver store) nor an operating system version in a
@@ -32,4 +45,31 @@ pub(crate) fn for_wine(stamped: &str) -> Result<String> {
         text = text.replace(windows, wine);
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INX: &str = include_str!("../../wskguard.inx");
+
+    #[test]
+    fn architecture_and_version_are_filled_in() {
+        let inf = stamp_text(INX, "arm64").unwrap();
+        assert!(inf.contains("[DefaultInstall.NTarm64.10.0...19041.Services]\r\n"));
+        assert!(inf.contains(concat!(",", env!("CARGO_PKG_VERSION"), ".0\r\n")));
+        assert!(!inf.contains("$ARCH"));
+    }
+
+    #[test]
+    fn the_copy_for_wine_differs_in_its_places_only() {
+        let stamped = stamp_text(INX, "amd64").unwrap();
+        let wine = for_wine(&stamped).unwrap();
+        let changed = stamped
+            .lines()
+            .zip(wine.lines())
+            .filter(|(windows, wine)| windows != wine)
+            .count();
+        assert_eq!(changed, 4, "two folders, two section names");
+    }
 }

@@ -137,7 +137,7 @@ impl Session {
         let package = self.prefix.join("drive_c/package");
         fs::create_dir_all(&package)?;
         place(driver, &package.join("wskguard.sys"))?;
-        let stamped = inf::stamp(layout, "amd64", "01/01/2025", "0.1.0.0")?;
+        let stamped = inf::stamp(layout, "amd64")?;
         fs::write(package.join("wskguard.inf"), inf::for_wine(&stamped)?)?;
         let mut install = self.wine("rundll32");
         install.args([
