@@ -11,6 +11,8 @@ mod check;
 #[cfg(windows)]
 mod context;
 #[cfg(windows)]
+mod demo;
+#[cfg(windows)]
 mod fidelity;
 #[cfg(windows)]
 mod guard;
@@ -24,6 +26,10 @@ mod runner;
 mod status;
 #[cfg(windows)]
 mod suites;
+#[cfg(windows)]
+mod testkernel;
+#[cfg(windows)]
+mod wsk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +49,9 @@ enum Command {
     List(Selection),
     /// Run the tests
     Run(RunOptions),
+    /// Show what wskguard does, step by step
+    #[cfg(windows)]
+    Demo(demo::DemoOptions),
 }
 
 #[derive(Args, Debug, Default)]
@@ -87,6 +96,13 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::List(selection) => runner::list(&selection),
         Command::Run(options) => runner::run(&options),
+        Command::Demo(options) => match demo::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("demo: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
