@@ -210,3 +210,24 @@ fn the_report_ends_with_its_counts() {
         Some(format!("{passed} passed, {failed} failed, {unsupported} unsupported").as_str())
     );
 }
+
+/// Every step that the format's own page shows can be read.
+#[test]
+fn the_examples_of_the_format_are_understood() {
+    let page = include_str!("../FORMAT.md");
+    let mut seen = 0;
+    for step in page
+        .split('`')
+        .filter(|code| code.starts_with("{\"n\":") && code.contains("\"op\""))
+    {
+        let line = format!(
+            r#"{{"id":"x","layer":"core","grade":"tested","source":"","where":{{"family":["inet"],"type":["stream"],"category":null}},"steps":[{step}]}}"#
+        );
+        if step.contains("..") {
+            continue;
+        }
+        format::parse(&line).unwrap_or_else(|error| panic!("{step}: {error:#}"));
+        seen += 1;
+    }
+    assert!(seen > 90, "{seen}");
+}

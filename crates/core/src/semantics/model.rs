@@ -5,8 +5,9 @@ use loom::thread;
 
 use super::{Change, Flag, Op, SharedOptions};
 
-const fn enforced(op: Op) -> Change {
-    Change { op, enforce: true }
+/// Commits `op`; a refusal is as good.
+fn commit(shared: &SharedOptions, op: Op) {
+    let _ = shared.commit(Change { op, enforce: true });
 }
 
 fn race(
@@ -26,7 +27,7 @@ fn race(
 #[test]
 fn exclusive_options_never_both() {
     loom::model(|| {
-        let set = |flag| move |shared: &SharedOptions| drop(shared.commit(enforced(Op::Flag(flag, true))));
+        let set = |flag| move |shared: &SharedOptions| commit(shared, Op::Flag(flag, true));
         race(set(Flag::ReuseAddr), set(Flag::ExclusiveAddrUse), |shared| {
             let state = shared.load();
             assert!(state.flag(Flag::ReuseAddr) ^ state.flag(Flag::ExclusiveAddrUse));
@@ -40,11 +41,14 @@ fn undo_never_breaks_the_exclusion() {
     loom::model(|| {
         race(
             |shared| {
-                if let Ok(undo) = shared.commit(enforced(Op::Flag(Flag::ReuseAddr, true))) {
+                if let Ok(undo) = shared.commit(Change {
+                    op: Op::Flag(Flag::ReuseAddr, true),
+                    enforce: true,
+                }) {
                     shared.undo(undo);
                 }
             },
-            |shared| drop(shared.commit(enforced(Op::Flag(Flag::ExclusiveAddrUse, true)))),
+            |shared| commit(shared, Op::Flag(Flag::ExclusiveAddrUse, true)),
             |shared| assert!(!shared.load().flag(Flag::ReuseAddr)),
         );
     });
@@ -54,14 +58,13 @@ fn undo_never_breaks_the_exclusion() {
 #[test]
 fn linger_is_set_whole() {
     loom::model(|| {
-        let linger =
-            |onoff, seconds| move |shared: &SharedOptions| drop(shared.commit(enforced(Op::Linger { onoff, seconds })));
+        let linger = |onoff, seconds| move |shared: &SharedOptions| commit(shared, Op::Linger { onoff, seconds });
         race(linger(1, 5), linger(2, 9), |shared| {
             assert!(matches!(shared.load().linger(), (1, 5) | (2, 9)))
         });
         race(
             linger(1, 5),
-            |shared| drop(shared.commit(enforced(Op::DontLinger(true)))),
+            |shared| commit(shared, Op::DontLinger(true)),
             |shared| assert!(matches!(shared.load().linger(), (0 | 1, 5))),
         );
     });

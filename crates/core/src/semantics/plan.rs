@@ -9,7 +9,7 @@ use super::lengths::{self, Contract};
 use super::request::{EndpointFacts, Request};
 use super::state::{Flag, Number, OptionState};
 use crate::catalogue::{self, Class, Opt, Row, Support};
-use crate::status::{Refusal, nt};
+use crate::status::{Reason, Refusal, nt};
 use crate::{Category, Mode, NtStatus, Phase, RequestKind};
 
 /// What to do with a request.
@@ -232,6 +232,18 @@ const fn lacking(row: &Row, status: NtStatus) -> bool {
         nt::INVALID_PARAMETER => !matches!(row.wsk.support, Support::Documented),
         _ => false,
     }
+}
+
+/// What to audit when the provider failed a request for lack of the option: the contract's WSAENOPROTOOPT, which no NTSTATUS maps to.
+/// The client gets the provider's own status.
+#[must_use]
+pub fn unsupported(request: &Request<'_>, status: NtStatus) -> Option<Refusal> {
+    let option = matches!(request.kind, RequestKind::Set | RequestKind::Get);
+    let row = catalogue::option(request.level, request.code).filter(|_| option)?;
+    lacking(row, status).then(|| Refusal {
+        status,
+        ..Refusal::new(Reason::Unsupported)
+    })
 }
 
 /// What the record does for a set that the provider lacks; `None` where only a provider can do it.

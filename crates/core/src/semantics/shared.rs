@@ -11,7 +11,7 @@ use crate::status::Refusal;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// [`OptionState`] behind atomics.
-#[derive(Debug)]
+#[cfg_attr(not(loom), derive(Debug))]
 pub struct SharedOptions {
     coupled: AtomicU64,
     numbers: [AtomicU32; Number::COUNT],

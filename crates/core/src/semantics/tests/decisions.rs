@@ -155,6 +155,10 @@ fn what_the_provider_lacks_is_answered_where_the_contract_allows() {
     assert_eq!(ty.write(&UDP, &Addresses::default(), &mut out, 0), 4);
     assert_eq!(out, [2, 0, 0, 0]);
     assert_eq!(lacking(Mode::Compat, &UDP, &get(Opt::Type, 2), nt::NOT_SUPPORTED), None);
+    // What stays refused is WSAENOPROTOOPT in the audit record, under the provider's status.
+    let stays = unsupported(&set(Opt::OobInline, TRUE), nt::NOT_IMPLEMENTED).unwrap();
+    assert_eq!((stays.status, stays.wsa), (nt::NOT_IMPLEMENTED, wsa::ENOPROTOOPT));
+    assert_eq!(unsupported(&set(Opt::RcvBuf, TRUE), nt::INVALID_PARAMETER), None);
     // Only a provider can put out-of-band data into the stream.
     assert_eq!(
         lacking(Mode::Compat, &TCP, &set(Opt::OobInline, TRUE), nt::NOT_SUPPORTED),

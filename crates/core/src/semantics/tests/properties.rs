@@ -179,7 +179,7 @@ fn unbroken(state: &OptionState) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 16 } else { 1024 },
+        cases: if cfg!(miri) { 4 } else { 1024 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
