@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use object::pe::{
     IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
     IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_SUBSYSTEM_NATIVE,
@@ -14,6 +15,7 @@ use crate::{
     image::{Image, Imports},
     layout::Layout,
     report::Report,
+    reproducible,
 };
 
 /// The first build that the INF admits: Windows 10 2004.
@@ -32,10 +34,20 @@ const FORBIDDEN_SYMBOLS: [&str; 9] = [
     "__chkstk",
 ];
 
+#[derive(Args, Debug)]
+pub(crate) struct CheckCommand {
+    /// Also build wskguard.sys from nothing in another folder, and compare
+    #[arg(long)]
+    second_build: bool,
+}
+
 /// `cargo xtask check`: the checks alone.
-pub(crate) fn run_command(layout: &Layout) -> Result<()> {
+pub(crate) fn run_command(layout: &Layout, command: &CheckCommand) -> Result<()> {
     let mut report = Report::default();
     run(layout, &mut report);
+    if command.second_build {
+        reproducible::test(layout, &mut report);
+    }
     report.close()
 }
 

@@ -41,7 +41,7 @@ enum Command {
     /// Check, build and test everything; the last line sums up
     Test(test::TestCommand),
     /// Check the built drivers' files: imports, rights, panics
-    Check,
+    Check(checks::CheckCommand),
     /// Run the HLK-style suite on the test kernel against what `build` made
     Hlk(suite::SuiteCommand),
     /// Show wskguard at work on the test kernel
@@ -74,7 +74,7 @@ fn run(command: Command) -> Result<()> {
             build::run(&layout, &options)
         }
         Command::Test(command) => test::run(&layout, &command),
-        Command::Check => checks::run_command(&layout),
+        Command::Check(command) => checks::run_command(&layout, &command),
         Command::Hlk(command) => suite::run_command(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),

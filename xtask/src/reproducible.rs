@@ -11,10 +11,18 @@ use crate::{
     build,
     hashing::sha256_file,
     layout::{self, Layout},
+    report::Report,
 };
 
+/// The test's name in reports.
+pub(crate) const NAME: &str = "wskguard.sys is the same from another folder";
+
+pub(crate) fn test(layout: &Layout, report: &mut Report) {
+    report.test(NAME, || check(layout));
+}
+
 /// An error unless the second build gives the bytes of the one in the out folder.
-pub(crate) fn check(layout: &Layout) -> Result<()> {
+fn check(layout: &Layout) -> Result<()> {
     let first = sha256_file(&layout.out().join("wskguard.sys"))?;
     // Not below this workspace: cargo would read this workspace's configuration as well.
     let folder = Scratch(env::temp_dir().join(format!("wskguard-second-build-{}", std::process::id())));

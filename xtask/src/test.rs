@@ -44,11 +44,9 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
     if built {
         checks::run(layout, &mut report);
         if command.quick {
-            report.skip("wskguard.sys is the same from another folder", "--quick");
+            report.skip(reproducible::NAME, "--quick");
         } else {
-            report.test("wskguard.sys is the same from another folder", || {
-                reproducible::check(layout)
-            });
+            reproducible::test(layout, &mut report);
         }
         println!("Suite on the test kernel");
         match suite::run(layout, &SuiteCommand::default()) {
