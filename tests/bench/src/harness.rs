@@ -30,6 +30,17 @@ impl Row {
         }
     }
 
+    /// A ratio, with the least one that is good enough where there is one.
+    pub(crate) fn ratio(name: String, value: f64, target: Option<f64>) -> Self {
+        Self {
+            name,
+            value,
+            unit: "x",
+            target,
+            met: target.map(|least| value >= least),
+        }
+    }
+
     pub(crate) fn at_least(name: String, value: f64, unit: &'static str, target: f64) -> Self {
         Self {
             name,
@@ -65,6 +76,25 @@ impl<'a> Contender<'a> {
             run: Box::new(run),
         }
     }
+
+    /// Nanoseconds per operation in one turn.
+    fn turn(&mut self, dose: Dose) -> f64 {
+        for _ in 0..dose.warm {
+            (self.run)();
+        }
+        let time = |(operations, time): (usize, Duration)| time.as_secs_f64() * 1e9 / operations as f64;
+        median((0..dose.timed).map(|_| time((self.run)())).collect())
+    }
+}
+
+/// How much a race takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Dose {
+    pub(crate) rounds: usize,
+    /// Runs in a contender's turn that do not count: they bring its memory into the caches, which the others had.
+    pub(crate) warm: usize,
+    /// Runs in a turn that count: their median is the turn's time. Short ones, most of which nothing interrupts.
+    pub(crate) timed: usize,
 }
 
 /// Nanoseconds per operation of every contender, round by round.
@@ -74,23 +104,20 @@ pub(crate) struct Race {
 }
 
 impl Race {
-    /// Runs every contender once per round, beginning with another one each time, after one round that does not count.
-    pub(crate) fn run(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Self {
+    /// Gives every contender a turn per round, beginning with another one each time.
+    pub(crate) fn run(dose: Dose, mut contenders: Vec<Contender<'_>>) -> Self {
         let count = contenders.len();
         let mut race = Self {
             names: contenders.iter().map(|contender| contender.name).collect(),
             rounds: Vec::new(),
         };
-        for round in 0..=rounds {
+        for round in 0..dose.rounds {
             let mut times = vec![0.0; count];
             for turn in 0..count {
                 let which = (round + turn) % count;
-                let (operations, time) = (contenders[which].run)();
-                times[which] = time.as_secs_f64() * 1e9 / operations as f64;
+                times[which] = contenders[which].turn(dose);
             }
-            if round > 0 {
-                race.rounds.push(times);
-            }
+            race.rounds.push(times);
         }
         race
     }

@@ -16,12 +16,21 @@ use wskguard_core::{
 };
 
 use crate::{
-    harness::{Contender, Race, Row},
+    harness::{Contender, Dose, Race, Row},
     index::{Endpoint, Heap},
 };
 
 const RECORDS: usize = 4096;
-const WRITES: usize = 50 * RECORDS;
+/// Writes per round and thread: short rounds, most of which nothing interrupts.
+const WRITES: usize = 2 * RECORDS;
+
+fn dose(rounds: usize) -> Dose {
+    Dose {
+        rounds,
+        warm: 3,
+        timed: 21,
+    }
+}
 
 fn record(number: usize) -> AuditRecord {
     let mut record = AuditRecord::new(Kind::Decision, number as u64);
@@ -31,13 +40,17 @@ fn record(number: usize) -> AuditRecord {
 
 /// Does `work` with numbers from 0 on `threads` at once.
 fn share(threads: usize, work: impl Fn(usize) + Sync) -> usize {
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|| (0..WRITES).for_each(&work));
-        }
+    if threads == 1 {
         (0..WRITES).for_each(&work);
+        return WRITES;
+    }
+    // Long enough for the start of the threads not to count.
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| (0..WRITES * 20).for_each(&work));
+        }
     });
-    WRITES * threads
+    WRITES * 20 * threads
 }
 
 /// The same records into one ring and into one queue, both over the oldest ones; and, by one thread, into a queue with room.
@@ -71,7 +84,7 @@ fn writes(rounds: usize, threads: usize, rows: &mut Vec<Row>) {
         }));
     }
     let peers = 1..contenders.len();
-    let race = Race::run(rounds, contenders);
+    let race = Race::run(dose(rounds), contenders);
     let what = format!("audit-write/{threads}t");
     rows.extend(race.rows(&what));
     rows.push(Row::at_least(
@@ -88,7 +101,7 @@ fn reads(rounds: usize, rows: &mut Vec<Row>) {
     assert!((0..RECORDS).all(|number| rings.write(0, &record(number))));
     let mut out = vec![record(0); RECORDS];
     let race = Race::run(
-        rounds,
+        dose(rounds),
         vec![Contender::new("read", || {
             let mut cursor = rings.from_oldest(Heap).expect("memory");
             rings.read(&mut cursor, black_box(&mut out)).read
@@ -113,7 +126,7 @@ fn per_request(rounds: usize, rows: &mut Vec<Row>) {
         },
     );
     let race = Race::run(
-        rounds,
+        dose(rounds),
         vec![
             Contender::new("generation-enter-leave", || {
                 share(1, |_| {

@@ -144,7 +144,8 @@ impl<T: Record, M: Memory + Copy> Table<T, M> {
     #[inline]
     pub fn get(&self, id: EndpointId) -> Option<Pinned<'_, T, M>> {
         let (index, slot) = self.slot_of(id)?;
-        let mut word = slot.word.load(Ordering::Relaxed);
+        // Most likely listed, and not pinned by others: one trip to memory, not two.
+        let mut word = id.0 & !INDEX | LIVE;
         while is_live(word, id) && word & PINS != PINS {
             match slot
                 .word
