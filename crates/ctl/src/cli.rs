@@ -12,22 +12,25 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 driver absent, 4 access denied, 5 versi
             6 policy refused, 7 still held, 8 locked, 9 differs.
 Data goes to stdout, all else to stderr.";
 
+/// Options of every command.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Talks to wskguard.sys, the Winsock Kernel filter driver.
 #[derive(Parser, Debug)]
 #[command(name = "wskguardctl", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// Print JSON: one document, or one object a line for lists and streams
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
-    /// Colours; auto: on a terminal, unless NO_COLOR is set
+    /// Colours: always, never, or auto: on a terminal, unless NO_COLOR is set
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
-        value_enum,
         default_value = "auto",
         hide_possible_values = true
     )]
+    #[arg(help_heading = EVERYWHERE)]
     pub color: ColorWhen,
     /// What to do
     #[command(subcommand)]
@@ -142,8 +145,8 @@ pub struct ExplainArgs {
     /// Level of an option that is given as a number: name or number
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
-    /// Category of the endpoint
-    #[arg(long, value_name = "CATEGORY", default_value = "stream")]
+    /// Category of the endpoint: basic, listen, connection, datagram or stream
+    #[arg(long, value_name = "CATEGORY", default_value = "stream", hide_possible_values = true)]
     pub category: CategoryWord,
     /// Address family of the endpoint
     #[arg(long, value_name = "FAMILY", default_value = "inet")]
@@ -152,8 +155,8 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: Option<String>,
     /// File name of the client driver
-    #[arg(long, value_name = "IMAGE", default_value = "")]
-    pub client: String,
+    #[arg(long, value_name = "IMAGE")]
+    pub client: Option<String>,
     /// Owning process: its id, and its image after a colon, 4711:app.exe
     #[arg(long, value_name = "PID[:IMAGE]")]
     pub process: Option<String>,
@@ -166,11 +169,11 @@ pub struct ExplainArgs {
     /// Port of a bind; 0 is ephemeral
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub port: u16,
-    /// Address of a bind
-    #[arg(long, value_name = "KIND", default_value = "specific")]
+    /// Address of a bind: wildcard, loopback or specific
+    #[arg(long, value_name = "KIND", default_value = "specific", hide_possible_values = true)]
     pub address: AddressWord,
-    /// Sharing options in force at a bind
-    #[arg(long, value_name = "KIND", default_value = "default")]
+    /// Sharing options in force at a bind: reuse, exclusive, or default: neither
+    #[arg(long, value_name = "KIND", default_value = "default", hide_possible_values = true)]
     pub sharing: SharingWord,
     /// Name also the rules for other requests and options
     #[arg(long)]
@@ -393,6 +396,21 @@ mod tests {
     #[test]
     fn definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        fn check(command: &mut clap::Command) {
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                let long = help.lines().find(|line| line.chars().count() > crate::output::LINE);
+                assert_eq!(long, None, "{}", command.get_name());
+            }
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&mut command);
     }
 
     #[test]

@@ -115,8 +115,11 @@ impl From<Error> for Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Writing the output failed.
+    /// Writing the output failed. A reader that has seen enough and went away (`| more`, `| head`) is no failure.
     fn from(error: io::Error) -> Self {
-        Self::new(Exit::Failed, format!("cannot write: {error}"))
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, ""),
+            _ => Self::new(Exit::Failed, format!("cannot write: {error}")),
+        }
     }
 }

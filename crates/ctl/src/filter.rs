@@ -6,10 +6,10 @@ use crate::audit::Record;
 
 /// Help for the option.
 pub const HELP: &str = "\
-Only these records: KEY=VALUE[,VALUE...], or KEY!=VALUE[,VALUE...]; may be repeated, and all must hold.
-Keys: kind, request, option, client (image or number), endpoint, process, category, family, port,
-      action, rule (name or index), status, reason, flag. Case does not matter.
-Examples: --filter action=denied,clamped  --filter option=SO_REUSEADDR  --filter client!=probe.sys";
+Only these records: KEY=VALUE[,VALUE...] or KEY!=VALUE[,VALUE...]. All that are given must hold.
+Keys: kind, request, option, client (image or number), endpoint, process, category, family,
+port, action, rule (name or index), status, reason, flag. Case does not matter.
+For example: action=denied,clamped  option=SO_REUSEADDR  client!=probe.sys";
 
 /// What a key stands for.
 const KEYS: [&str; 14] = [

@@ -468,3 +468,63 @@ fn completions_and_manual() {
     run(&["man", "--dir", "man"], &mut driver([]));
     assert!(std::path::Path::new("man/wskguardctl-policy-load.1").exists());
 }
+
+/// A reader that has seen enough.
+struct Gone;
+
+impl std::io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    use clap::Parser;
+    let cli = wskguardctl::cli::Cli::parse_from(["wskguardctl", "clients"]);
+    let mut stderr = Vec::new();
+    let mut gone = Gone;
+    let mut out = wskguardctl::output::Output::new(&mut gone, &mut stderr);
+    assert_eq!(
+        wskguardctl::run(cli, &mut driver([clients()]), &mut out),
+        wskguardctl::exit::Exit::Ok
+    );
+    assert!(stderr.is_empty());
+}
+
+/// What docs/OPERATING.md shows is what a snapshot has.
+#[test]
+fn the_page_shows_real_output() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(here.join("../../docs/OPERATING.md"))
+        .unwrap()
+        .replace("\r\n", "\n");
+    let snapshots = std::fs::read_dir(here.join("tests/snapshots")).unwrap();
+    let snapshots: Vec<String> = snapshots
+        .map(|entry| {
+            std::fs::read_to_string(entry.unwrap().path())
+                .unwrap()
+                .replace("\r\n", "\n")
+        })
+        .collect();
+    let mut shown = 0;
+    for block in page.split("```\n> wskguardctl ").skip(1) {
+        let (command, rest) = block.split_once('\n').unwrap();
+        let output = rest.split("```").next().unwrap();
+        let real = |snapshot: &String| {
+            let (_, after) = snapshot.split_once(&format!("$ wskguardctl {command}\n"))?;
+            let (stdout, rest) = after.split_once("--- stderr\n")?;
+            Some(stdout.to_owned() + rest.split("--- exit").next()?)
+        };
+        assert!(
+            snapshots.iter().filter_map(real).any(|real| real == output),
+            "no snapshot of `{command}` has\n{output}"
+        );
+        shown += 1;
+    }
+    assert_ne!(shown, 0);
+}

@@ -52,7 +52,11 @@ pub(super) fn table(out: &mut Output<'_>, clients: &[Client]) -> std::io::Result
         let attached = time::parse(&client.attached).map(time::plain).unwrap_or_default();
         vec![
             client.id.to_string().into(),
-            Cell::from(client.image.as_str()),
+            Cell::from(if client.image.is_empty() {
+                "(unknown)"
+            } else {
+                &client.image
+            }),
             Cell::styled(client.via.as_str(), style),
             client.wsk.as_str().into(),
             client.sockets.to_string().into(),

@@ -28,7 +28,7 @@ const PROTOCOLS: [(&str, u32); 4] = [("icmp", 1), ("tcp", 6), ("udp", 17), ("icm
 
 pub(super) fn run(context: &mut Context<'_, '_>, args: &ExplainArgs) -> Ending {
     let target = Target::of(args)?;
-    let client = ImageName::from_str(&args.client);
+    let client = ImageName::from_str(args.client.as_deref().unwrap_or_default());
     let process = process(args)?;
     let mut input = MatchInput::new(target.request, target.level, target.code, category(args.category));
     input.client = ClientKey::new(client.as_bytes(), [0; 16]);

@@ -128,6 +128,9 @@ pub(crate) struct ErrorView {
 
 /// A failure, as people or scripts want it, on stderr.
 fn report(failure: &Failure, out: &mut Output<'_>) {
+    if failure.exit == Exit::Ok {
+        return;
+    }
     if out.json {
         let (code, kind) = (failure.exit as u8, failure.exit.word());
         let (message, hints) = (failure.message.clone(), failure.hints.clone());
