@@ -22,7 +22,7 @@ pub struct Cli {
     /// Print JSON: one document, or one object a line for lists and streams
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
-    /// Colours: always, never, or auto: on a terminal, unless NO_COLOR is set
+    /// always, never or auto: on terminals, unless NO_COLOR is set
     #[arg(
         long,
         global = true,
@@ -145,7 +145,7 @@ pub struct ExplainArgs {
     /// Level of an option that is given as a number: name or number
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
-    /// Category of the endpoint: basic, listen, connection, datagram or stream
+    /// basic, listen, connection, datagram or stream
     #[arg(long, value_name = "CATEGORY", default_value = "stream", hide_possible_values = true)]
     pub category: CategoryWord,
     /// Address family of the endpoint
@@ -172,7 +172,7 @@ pub struct ExplainArgs {
     /// Address of a bind: wildcard, loopback or specific
     #[arg(long, value_name = "KIND", default_value = "specific", hide_possible_values = true)]
     pub address: AddressWord,
-    /// Sharing options in force at a bind: reuse, exclusive, or default: neither
+    /// Sharing at a bind: reuse, exclusive or default
     #[arg(long, value_name = "KIND", default_value = "default", hide_possible_values = true)]
     pub sharing: SharingWord,
     /// Name also the rules for other requests and options
