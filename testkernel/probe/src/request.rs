@@ -342,6 +342,19 @@ impl Request {
         }
     }
 
+    /// Takes the IRP back from a provider that returned without having touched it.
+    pub(crate) fn abandon(&self, this: &Shared<Self>) {
+        let mut state = self.state.lock();
+        if !state.is_in_flight() || !state.progress.has(Progress::RETURNED) {
+            return;
+        }
+        state.progress = Progress(state.progress.0 & !Progress::HAS_IRP.0);
+        drop(state);
+        self.session.in_flight.fetch_sub(1, Ordering::AcqRel);
+        // SAFETY: the reference that the launch gave to the IRP; no completion will take it over.
+        drop(unsafe { Shared::<Self>::from_raw(this.as_ptr()) });
+    }
+
     /// Waits for what the style waits for. `PASSIVE_LEVEL`.
     pub(crate) fn wait_done(&self, ms: u32) -> bool {
         self.done.wait(ms)

@@ -145,6 +145,11 @@ impl Session {
                 ke::at_irql(CallFlags(wish.flags).has(CallFlags::AT_DISPATCH), || request.cancel());
                 self.wait_and_report(&request, wish.timeout_ms, true, reply)
             }
+            Op::Abandon => {
+                let request = self.request(body::<RequestRef>(rest)?.0.request)?;
+                request.abandon(&request);
+                self.free(request.id.load(Ordering::Relaxed))
+            }
             Op::Free => self.free(body::<RequestRef>(rest)?.0.request),
             Op::SetReactions => self.set_reactions(&body(rest)?.0),
             Op::ReadEvents => self.read_events(&body(rest)?.0, reply),

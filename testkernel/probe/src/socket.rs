@@ -198,14 +198,15 @@ impl Socket {
         } else {
             0
         };
-        let mix = (wsk ^ dispatch.rotate_left(21)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let stand_in = |address: usize| (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32;
         SocketState {
             category: self.category as u32,
             open: u32::from(self.stage() == Stage::Open),
             callbacks: self.callbacks.load(Ordering::Acquire),
             retained: u32::try_from(self.retained.lock().count).unwrap_or(u32::MAX),
             dead: self.dead.load(Ordering::Acquire),
-            identity: (mix >> 40) as u32,
+            identity: stand_in(wsk),
+            table: stand_in(dispatch),
         }
     }
 }

@@ -24,6 +24,16 @@ impl Guard {
         }
     }
 
+    /// Compiles a policy and puts it in force.
+    pub(crate) fn load(&mut self, policy: &str) -> Result<()> {
+        let compiled = match wskguard_policy::compile("test.toml", policy) {
+            Ok(compiled) => compiled,
+            Err(diagnostics) => bail!("the test's policy is wrong: {diagnostics:?}"),
+        };
+        let reply = self.0.set_policy(&compiled.image, None)?;
+        crate::check::equal("hash of the policy in force", reply.hash, compiled.hash)
+    }
+
     /// The one client whose image is `name`, as the driver lists it.
     pub(crate) fn client_of(&mut self, name: &str) -> Result<wskguard_abi::ClientInfo> {
         let clients = self.0.clients()?;
@@ -48,3 +58,6 @@ impl DerefMut for Guard {
         &mut self.0
     }
 }
+
+/// A policy that lets everything through as it is.
+pub(crate) const PERMISSIVE: &str = "schema = 1\nname = \"permissive\"\nsemantics = \"audit\"\n";

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use crate::context::{Context, Services, Skip};
 use crate::probe::{Npi, Probe};
 use crate::report::{self, Outcome, Verdict};
+use crate::testkernel::Watch;
 use crate::{RunOptions, Selection, suites};
 
 /// What a test runs against.
@@ -120,15 +121,29 @@ fn run_case(case: Case, services: &Services, limit: Duration) -> Verdict {
     }
 }
 
+/// A test during which a rule of the kernel was broken has failed, whatever it says itself.
+fn judge(verdict: Verdict, stops: &[String]) -> Verdict {
+    if stops.is_empty() {
+        return verdict;
+    }
+    let own = match verdict {
+        Verdict::Fail(why) => format!("{why}\n"),
+        _ => String::new(),
+    };
+    Verdict::Fail(format!("{own}the kernel's rules were broken:\n{}", stops.join("\n")))
+}
+
 pub(crate) fn run(options: &RunOptions) -> ExitCode {
     let services = Services { probe: options.probe.clone(), probe2: options.probe2.clone() };
     let cases = cases(&options.selection);
     let mut outcomes = Vec::new();
+    let mut watch = Watch::begin();
     for _ in 0..options.repeat {
         for case in &cases {
             let started = Instant::now();
             let limit = Duration::from_secs(case.test.limit.unwrap_or(options.limit));
             let verdict = run_case(*case, &services, limit);
+            let verdict = judge(verdict, &watch.new_stops());
             let outcome = Outcome {
                 name: case.name(),
                 purpose: case.test.purpose,

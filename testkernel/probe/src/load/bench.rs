@@ -1,5 +1,6 @@
 //! Measurements: one kind of call again and again, on sockets in turn, on several threads.
 
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use probe_protocol::probe::{Bench, BenchReport, Category, Workload};
@@ -167,7 +168,7 @@ impl Worker {
         let (kind, protocol) = if category == Category::Datagram { (2, 17) } else { (1, 6) };
         let [low, high, ..] = self.wish.family.to_le_bytes();
         let family = u16::from_le_bytes([low, high]);
-        let (none, flags) = (core::ptr::null_mut(), category as u32);
+        let (none, flags) = (null_mut(), category as u32);
         check(lean.call(|irp| {
             // SAFETY: a socket without callbacks, owner or descriptor.
             unsafe { socket(client, family, kind, protocol, flags, none, none, none, none, none, irp) }
@@ -190,7 +191,7 @@ impl Worker {
     }
 
     fn sockets(&self, lean: Shared<Lean>, category: Category, count: usize) -> Result<Sockets<'_>, NTSTATUS> {
-        let mut sockets = Sockets { worker: self, lean, list: [core::ptr::null_mut(); MAX_SOCKETS], count: 0 };
+        let mut sockets = Sockets { worker: self, lean, list: [null_mut(); MAX_SOCKETS], count: 0 };
         for _ in 0..count.clamp(1, MAX_SOCKETS) {
             sockets.add(category)?;
         }
@@ -203,7 +204,7 @@ impl Worker {
         let data = value.data().cast();
         let (code, level) = (self.wish.code, self.wish.level);
         let get = self.workload == Workload::Get;
-        let none = core::ptr::null_mut();
+        let none = null_mut();
         self.repeat(|index| {
             let socket = sockets.at(index);
             // SAFETY: every table begins with the basic one.
@@ -212,10 +213,10 @@ impl Worker {
             check(sockets.lean.call(|irp| {
                 if get {
                     // SAFETY: the value outlives the call.
-                    unsafe { control(socket, 1, code, level, 0, none, 4, data, core::ptr::null_mut(), irp) }
+                    unsafe { control(socket, 1, code, level, 0, none, 4, data, null_mut(), irp) }
                 } else {
                     // SAFETY: as above.
-                    unsafe { control(socket, 0, code, level, 4, data, 0, none, core::ptr::null_mut(), irp) }
+                    unsafe { control(socket, 0, code, level, 4, data, 0, none, null_mut(), irp) }
                 }
             }))
             .map(drop)
@@ -249,7 +250,6 @@ impl Worker {
         }
         let (mut out, out_memory) = buffer(64)?;
         let (mut into, into_memory) = buffer(64)?;
-        let none = core::ptr::null_mut();
         let result = self.repeat(|index| {
             let next = index.wrapping_add(1).checked_rem(sockets.count).unwrap_or(0);
             let (from, to) = (sockets.at(index), sockets.at(next));
@@ -262,12 +262,12 @@ impl Worker {
             let posted = receiving.start(|irp| {
                 // SAFETY: the buffer outlives the request; no address or control messages are asked for.
                 unsafe {
-                    receive(to, &raw mut into, 0, core::ptr::null_mut(), none.cast(), core::ptr::null_mut(), none.cast(), irp)
+                    receive(to, &raw mut into, 0, null_mut(), null_mut(), null_mut(), null_mut(), irp)
                 }
             });
             check(sockets.lean.call(|irp| {
                 // SAFETY: buffer and address outlive the call.
-                unsafe { send(from, &raw mut out, 0, address, 0, core::ptr::null_mut(), irp) }
+                unsafe { send(from, &raw mut out, 0, address, 0, null_mut(), irp) }
             }))?;
             check(receiving.wait(posted)).map(drop)
         });
@@ -339,7 +339,7 @@ impl Sockets<'_> {
     /// The sockets in turn.
     fn at(&self, index: usize) -> PWSK_SOCKET {
         let index = index.checked_rem(self.count).unwrap_or(0);
-        self.list.get(index).copied().unwrap_or(core::ptr::null_mut())
+        self.list.get(index).copied().unwrap_or(null_mut())
     }
 
     fn bind(&self, socket: PWSK_SOCKET) -> Result<(), NTSTATUS> {
@@ -381,10 +381,9 @@ impl Sockets<'_> {
         // SAFETY: the socket has the connection table.
         let connect = unsafe { (*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(near)).WskConnect };
         let (Some(accept), Some(connect)) = (accept, connect) else { return Err(STATUS_INVALID_PARAMETER) };
-        let none = core::ptr::null_mut();
         let accepted = accepting.start(|irp| {
             // SAFETY: a socket without callbacks; no addresses are asked for.
-            unsafe { accept(listener, 0, none, core::ptr::null(), none.cast(), none.cast(), irp) }
+            unsafe { accept(listener, 0, null_mut(), core::ptr::null(), null_mut(), null_mut(), irp) }
         });
         let place = address.data().cast();
         // SAFETY: the address outlives the call, which is waited for.

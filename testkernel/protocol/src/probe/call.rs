@@ -231,7 +231,9 @@ wire_struct! {
         retained: u32,
         /// 1 when the provider said that it is dead.
         dead: u32,
-        /// Low bits of a checksum over the `WSK_SOCKET` and dispatch pointers: equal for the same socket, different for its wrapper.
+        /// Stands for the `PWSK_SOCKET`: equal for the same socket.
         identity: u32,
+        /// Stands for its dispatch table: equal for the same table.
+        table: u32,
     }
 }

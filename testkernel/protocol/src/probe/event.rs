@@ -191,5 +191,7 @@ wire_struct! {
 #[must_use]
 pub fn checksum(sum: u64, bytes: &[u8]) -> u64 {
     let start = sum ^ 0xCBF2_9CE4_8422_2325;
-    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)) ^ 0xCBF2_9CE4_8422_2325
+    bytes.iter().fold(start, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+    }) ^ 0xCBF2_9CE4_8422_2325
 }

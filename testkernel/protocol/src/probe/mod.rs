@@ -143,6 +143,8 @@ wire_enum! {
         Bench = 17,
         /// No body. Tears the session down as a close would. Reply: [`Leftovers`].
         Finish = 18,
+        /// Body: [`RequestRef`]. The provider returned a failure and left the IRP alone: it is the client's again.
+        Abandon = 19,
     }
 }
 
@@ -171,7 +173,10 @@ impl Header {
     /// The header for `op`.
     #[must_use]
     pub const fn new(op: Op) -> Self {
-        Self { version: VERSION, op: op as u32 }
+        Self {
+            version: VERSION,
+            op: op as u32,
+        }
     }
 }
 

@@ -111,6 +111,11 @@ impl Probe {
         Ok(completion)
     }
 
+    /// Takes back an IRP that the provider has left alone.
+    pub(crate) fn abandon(&self, request: u32) -> Result<()> {
+        self.tell(Op::Abandon, RequestRef { request, timeout_ms: 0, flags: 0 }.as_bytes())
+    }
+
     /// Ends the session and says what would not end.
     pub(crate) fn finish(&self) -> Result<Leftovers> {
         self.finished.set(true);

@@ -7,6 +7,7 @@ use probe_protocol::probe::{
 use zerocopy::IntoBytes;
 
 use super::client::WSK_NPI;
+use crate::wsk::{SO_WSK_EVENT_CALLBACK, SOL_SOCKET};
 use super::{Address, CallBuilder, Client, DEFAULT_MS, Done, Family, Probe};
 
 /// A socket of a client.
@@ -215,8 +216,3 @@ impl<'p> Socket<'p> {
         self.close_call().ok()
     }
 }
-
-/// `SOL_SOCKET`.
-pub(crate) const SOL_SOCKET: u32 = 0xFFFF;
-/// `SO_WSK_EVENT_CALLBACK`.
-pub(crate) const SO_WSK_EVENT_CALLBACK: u32 = 0x4002;
