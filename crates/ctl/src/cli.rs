@@ -148,8 +148,8 @@ pub struct ExplainArgs {
     /// basic, listen, connection, datagram or stream
     #[arg(long, value_name = "CATEGORY", default_value = "stream", hide_possible_values = true)]
     pub category: CategoryWord,
-    /// Address family of the endpoint
-    #[arg(long, value_name = "FAMILY", default_value = "inet")]
+    /// inet or inet6
+    #[arg(long, value_name = "FAMILY", default_value = "inet", hide_possible_values = true)]
     pub family: FamilyWord,
     /// tcp, udp or a number; by default what fits the category
     #[arg(long, value_name = "PROTOCOL")]
