@@ -7,8 +7,8 @@ use crate::audit::Record;
 /// Help for the option.
 pub const HELP: &str = "\
 Only these records: KEY=VALUE[,VALUE...] or KEY!=VALUE[,VALUE...]; all given must hold.
-Keys: kind, request, option, client (image or number), endpoint, process, category, family,
-port, action, rule (name or index), status, reason, flag. Case does not matter.
+Keys: kind, request, option, client (image or number), endpoint, process, category,
+family, port, action, rule (name or index), status, reason, flag. Case does not matter.
 For example: action=denied,clamped  option=SO_REUSEADDR  client!=probe.sys";
 
 /// What a key stands for.
