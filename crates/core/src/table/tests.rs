@@ -2,7 +2,10 @@ use super::*;
 use crate::memory::tests::Heap;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64 as Count};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64 as Count},
+};
 
 static HEAP: Heap = Heap::new(isize::MAX);
 
@@ -36,6 +39,24 @@ unsafe impl Record for Endpoint {
     unsafe fn release(record: NonNull<Self>) {
         // SAFETY: valid until reclaimed.
         unsafe { record.as_ref() }.released.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Records of several threads. Made before the table, it sees in the end that each was released once.
+#[derive(Default)]
+struct Records(Mutex<Vec<AtomicPtr<Endpoint>>>);
+
+impl Records {
+    fn make(&self, number: u64) -> NonNull<Endpoint> {
+        let record = Endpoint::leak(number);
+        self.0.lock().unwrap().push(AtomicPtr::new(record.as_ptr()));
+        record
+    }
+
+    fn all_released_once(self) {
+        for record in self.0.into_inner().unwrap() {
+            assert_eq!(Endpoint::reclaim(NonNull::new(record.into_inner()).unwrap()), 1);
+        }
     }
 }
 
@@ -102,8 +123,10 @@ fn bounded_by_its_limit_and_by_memory() {
     assert_eq!(table.unlisted(), 70);
     // A slot freed by one processor serves another.
     table.remove(2, ids[0].unwrap());
-    assert!(insert(&table, 1, Endpoint::leak(1000)).is_some());
+    let late = Endpoint::leak(1000);
+    assert!(insert(&table, 1, late).is_some());
     drop(table);
+    assert_eq!(Endpoint::reclaim(late), 1);
     assert_eq!(heap.live.load(Ordering::Relaxed), 0);
     for (&record, id) in records.iter().zip(&ids) {
         assert_eq!(Endpoint::reclaim(record), u64::from(id.is_some()));
@@ -256,17 +279,18 @@ proptest! {
 #[test]
 fn walks_and_look_ups_under_change() {
     let rounds = if cfg!(miri) { 10 } else { 20_000 };
+    let records = Records::default();
     let table = TestTable::new(&HEAP, 2, 1000).unwrap();
-    let residents: Vec<_> = (0..10).map(|n| insert(&table, 0, Endpoint::leak(n)).unwrap()).collect();
+    let residents: Vec<_> = (0..10).map(|n| insert(&table, 0, records.make(n)).unwrap()).collect();
     let stop = AtomicBool::new(false);
     let latest = Count::new(0);
     std::thread::scope(|scope| {
         let changers: Vec<_> = (0..2)
             .map(|cpu| {
-                let (table, latest) = (&table, &latest);
+                let (table, latest, records) = (&table, &latest, &records);
                 scope.spawn(move || {
                     for round in 0..rounds {
-                        let ids = [0, 1, 2].map(|_| insert(table, cpu, Endpoint::leak(1000 + round)).unwrap());
+                        let ids = [0, 1, 2].map(|_| insert(table, cpu, records.make(1000 + round)).unwrap());
                         latest.store(ids[1].0, Ordering::Relaxed);
                         assert!(ids.into_iter().all(|id| table.remove(cpu, id)));
                     }
@@ -295,4 +319,6 @@ fn walks_and_look_ups_under_change() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+    drop(table);
+    records.all_released_once();
 }
