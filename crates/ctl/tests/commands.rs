@@ -30,8 +30,11 @@ fn path(name: &str, content: &[u8]) -> String {
     name.to_owned()
 }
 
+/// Written once: tests run side by side.
 fn policy_file() -> String {
-    path("policy.toml", include_bytes!("policy.toml"))
+    static FILE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    FILE.get_or_init(|| path("policy.toml", include_bytes!("policy.toml")))
+        .clone()
 }
 
 #[test]
