@@ -90,6 +90,11 @@ fn common(
     record
 }
 
+/// A decision that nobody asked to have recorded: the rings' books count it.
+pub fn not_wanted() {
+    guard().rings.suppress(processor(), Suppressed::NotWanted);
+}
+
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
 pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     let guard = guard();

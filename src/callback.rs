@@ -19,7 +19,7 @@ use wskguard_core::{Category, Phase, counters::Counter, semantics};
 
 use crate::endpoint::{Birth, Endpoint, EndpointRef};
 use crate::guard::guard;
-use crate::upper;
+use crate::{initial, upper};
 
 /// The endpoint that an event is for, kept while the event lasts; `None` once its close has begun.
 ///
@@ -124,6 +124,7 @@ unsafe extern "system" fn accept_event(
     let own_dispatch = unsafe { connection_table(client_dispatch) };
     // SAFETY: as above.
     unsafe { accepted_dispatch.write(own_dispatch) };
+    initial::apply_later(&endpoint);
     // Open: the client's until it closes it.
     endpoint.into_raw();
     status

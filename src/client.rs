@@ -24,7 +24,7 @@ use wskguard_core::{
 };
 
 use crate::guard::{self, TAG_CLIENT, guard};
-use crate::upper;
+use crate::{images, upper};
 
 /// The binding above, as NMR described it.
 #[derive(Clone, Copy)]
@@ -103,6 +103,9 @@ impl Client {
         }
         // SAFETY: NMR vouches for the client's dispatch while it is attached.
         let version = unsafe { (*upper.dispatch).Version };
+        // SAFETY: as above.
+        let event =
+            unsafe { (*upper.dispatch).WskClientEvent }.map_or(core::ptr::null(), |event| event as *const c_void);
         let client = Self {
             below: AtomicPtr::new(core::ptr::null_mut()),
             below_dispatch: AtomicPtr::new(core::ptr::null_mut()),
@@ -119,7 +122,7 @@ impl Client {
             detach_work,
             static_events: AtomicU32::new(0),
             module_id,
-            image: guard::image_of(upper.dispatch.cast()),
+            image: images::name_of(&[upper.dispatch.cast(), event, upper.context.cast_const()]),
             attached: guard::system_time(),
             next: AtomicPtr::new(core::ptr::null_mut()),
         };

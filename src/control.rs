@@ -20,7 +20,7 @@ use wskguard_core::{
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::{guard, processor};
 use crate::policy::Generation;
-use crate::request::{Finish, Request, complete_here};
+use crate::request::{Finish, Request, Told, complete_here};
 use crate::{audit, callback, upper};
 
 /// Most bytes of input that are captured.
@@ -259,6 +259,9 @@ impl Decided {
         let record = verdict
             .record
             .then(|| audit::control(endpoint, &verdict, generation, request));
+        if record.is_none() {
+            audit::not_wanted();
+        }
         let decision = match verdict.outcome {
             Outcome::Refuse(refusal) => Decision::Refuse(refusal),
             Outcome::Succeed => Decision::Succeed,
@@ -549,7 +552,7 @@ impl Observed {
         let status = unsafe { call(&endpoint, &arguments, input, size, core::ptr::null_mut()) };
         // SAFETY: the client's out parameter, or NULL.
         let information = unsafe { arguments.returned.as_ref() }.copied().unwrap_or(0);
-        let (status, information) = self.finish(status, information);
+        let (status, information) = self.conclude(status, information);
         // SAFETY: as above.
         if let Some(returned) = unsafe { arguments.returned.as_mut() } {
             *returned = information;
@@ -618,7 +621,15 @@ impl Observed {
 }
 
 impl Finish for Observed {
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
+        let (status, information) = self.conclude(status, information);
+        Told::Now(status, information)
+    }
+}
+
+impl Observed {
+    /// The provider has answered: what the client is told.
+    fn conclude(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
         let (status, information) = if status >= 0 {
             self.succeeded(information);
             (status, information)

@@ -22,7 +22,10 @@ use crate::client::Client;
 use crate::guard::{TAG_ENDPOINT, guard, processor, system_time};
 use crate::request::Request;
 use crate::sockaddr::Address;
-use crate::upper::close::Close;
+use crate::upper::close::{self, Close};
+
+/// Of [`Endpoint::gate`].
+const SHUT: u32 = 1 << 31;
 
 /// See the module. The first two cache lines are what requests touch.
 #[repr(C, align(64))]
@@ -34,6 +37,8 @@ pub struct Endpoint {
     refs: AtomicU32,
     phase: AtomicU8,
     closing: AtomicBool,
+    /// Calls of our own in progress; the highest bit: close waits for them.
+    gate: AtomicU32,
     port: AtomicU16,
     pub options: SharedOptions,
     id: AtomicU64,
@@ -140,6 +145,7 @@ impl Endpoint {
             refs: AtomicU32::new(1),
             phase: AtomicU8::new(birth.phase as u8),
             closing: AtomicBool::new(false),
+            gate: AtomicU32::new(0),
             port: AtomicU16::new(0),
             options: SharedOptions::new(birth.options),
             id: AtomicU64::new(0),
@@ -258,7 +264,37 @@ impl Endpoint {
     /// The provider did not close the socket: it is open as before.
     pub fn close_failed(&self) {
         self.set_phase(Phase::Disconnected);
+        self.gate.fetch_and(!SHUT, Ordering::AcqRel);
         self.closing.store(false, Ordering::Release);
+    }
+
+    /// A call of our own begins, outside any of the client's. False when close is under way.
+    pub fn enter(&self) -> bool {
+        let mut now = self.gate.load(Ordering::Relaxed);
+        loop {
+            if now & SHUT != 0 {
+                return false;
+            }
+            match self
+                .gate
+                .compare_exchange_weak(now, now.wrapping_add(1), Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    /// It has returned. The last one out sends the close that waits.
+    pub fn leave(&self) {
+        if self.gate.fetch_sub(1, Ordering::AcqRel) == SHUT | 1 {
+            close::send_kept(self);
+        }
+    }
+
+    /// Close is prepared: no call of our own begins any more. True when none is in progress, and close can be sent.
+    pub fn shut(&self) -> bool {
+        self.gate.fetch_or(SHUT, Ordering::AcqRel) == 0
     }
 
     pub fn is_closing(&self) -> bool {

@@ -9,6 +9,7 @@ use wdk_sys::{
 
 use crate::device::Device;
 use crate::guard::{Guard, guard};
+use crate::images;
 use crate::nmr::UpperEdge;
 
 /// Windows 10 2004: the first with `ExAllocatePool2`.
@@ -44,16 +45,12 @@ unsafe fn start(driver: PDRIVER_OBJECT) -> Result<(Device, UpperEdge), NTSTATUS>
     // SAFETY: as the caller promises.
     let device = unsafe { Device::create(driver) }?;
     Guard::create(driver, device.object(), windows)?;
-    let upper = match UpperEdge::register() {
-        Ok(upper) => upper,
-        Err(status) => {
-            Guard::destroy();
-            return Err(status);
-        }
-    };
+    let upper = images::start().and_then(|()| UpperEdge::register().inspect_err(|_| images::stop()));
+    let upper = upper.inspect_err(|_| Guard::destroy())?;
     // The device answers from here on.
     if let Err(status) = device.publish() {
         upper.deregister();
+        images::stop();
         Guard::destroy();
         return Err(status);
     }
@@ -88,6 +85,7 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
     if let Some((device, upper)) = unsafe { (*STAGES.0.get()).take() } {
         Device::unpublish();
         upper.deregister();
+        images::stop();
         Guard::destroy();
         drop(device);
     }

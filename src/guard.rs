@@ -3,7 +3,6 @@
 //! Made at the end of DriverEntry's staged init, before the first client can attach, and taken down in DriverUnload, after the last
 //! has gone. IRQL <= `DISPATCH_LEVEL` unless a function says otherwise.
 
-use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
@@ -12,7 +11,7 @@ use wdk_rtl::{
     nonpaged::{self, NonpagedBox},
 };
 use wdk_sys::{
-    DEVICE_OBJECT, DRIVER_OBJECT, NTSTATUS, STATUS_INFO_LENGTH_MISMATCH, STATUS_INSUFFICIENT_RESOURCES,
+    DEVICE_OBJECT, DRIVER_OBJECT, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
     ntddk::{
         KeFlushQueuedDpcs, KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise,
         KeQuerySystemTimePrecise,
@@ -22,7 +21,6 @@ use wskguard_core::{
     audit::Rings,
     counters::{Counter, Counters},
     memory::Memory,
-    policy::ImageName,
     table::Table,
 };
 
@@ -180,78 +178,4 @@ pub fn seconds() -> u32 {
     // SAFETY: the out parameter is ours.
     let ticks = unsafe { KeQueryInterruptTimePrecise(&raw mut counter) };
     u32::try_from(ticks.wrapping_div(PER_SECOND) & u64::from(u32::MAX)).unwrap_or(0)
-}
-
-/// One module, as `SystemModuleInformation` lists it: the layout that aux_klib, too, reads.
-#[repr(C)]
-struct LoadedModule {
-    section: *mut c_void,
-    mapped_base: *mut c_void,
-    image_base: usize,
-    image_size: u32,
-    flags: u32,
-    order: [u16; 3],
-    name_offset: u16,
-    path: [u8; 256],
-}
-const _: () = assert!(size_of::<LoadedModule>() == 296);
-
-unsafe extern "system" {
-    fn ZwQuerySystemInformation(class: u32, information: *mut c_void, length: u32, returned: *mut u32) -> NTSTATUS;
-}
-
-/// Name of the driver image that contains `address`; empty when none does or there is no memory to look. `PASSIVE_LEVEL`.
-pub fn image_of(address: *const c_void) -> ImageName {
-    find_module(address.addr()).unwrap_or_else(|| ImageName::from_str(""))
-}
-
-fn find_module(address: usize) -> Option<ImageName> {
-    const SYSTEM_MODULE_INFORMATION: u32 = 11;
-    let mut length = 64 << 10;
-    for _ in 0..4 {
-        let bytes = usize::try_from(length).ok()?;
-        let block = nonpaged::allocate(bytes, TAG_STATE, false)?;
-        let mut needed = 0;
-        // SAFETY: the block has `length` bytes.
-        let status = unsafe {
-            ZwQuerySystemInformation(
-                SYSTEM_MODULE_INFORMATION,
-                block.as_ptr().cast(),
-                length,
-                &raw mut needed,
-            )
-        };
-        let found = if status >= 0 {
-            // SAFETY: the block begins with a list, cut to what fits.
-            unsafe { search(block, bytes, address) }
-        } else {
-            None
-        };
-        // SAFETY: allocated above.
-        unsafe { nonpaged::free(block, TAG_STATE) };
-        if status != STATUS_INFO_LENGTH_MISMATCH {
-            return found;
-        }
-        length = needed.max(length).checked_add(16 << 10)?;
-    }
-    None
-}
-
-/// # Safety
-/// `block` has `bytes` bytes and holds a list of modules.
-unsafe fn search(block: NonNull<u8>, bytes: usize, address: usize) -> Option<ImageName> {
-    const HEADER: usize = 8;
-    let room = bytes.checked_sub(HEADER)?.checked_div(size_of::<LoadedModule>())?;
-    // SAFETY: the list begins with its count.
-    let count = unsafe { block.cast::<u32>().read() };
-    let count = usize::try_from(count).ok()?.min(room);
-    // SAFETY: the header lies inside the block.
-    let first = unsafe { block.add(HEADER) }.cast::<LoadedModule>();
-    // SAFETY: `count` modules lie inside the block, aligned to 8 as pool is.
-    let modules = unsafe { core::slice::from_raw_parts(first.as_ptr(), count) };
-    let module = modules.iter().find(|module| {
-        usize::try_from(module.image_size).is_ok_and(|size| address.wrapping_sub(module.image_base) < size)
-    })?;
-    let path = module.path.split(|&byte| byte == 0).next()?;
-    core::str::from_utf8(path).ok().map(ImageName::from_str)
 }

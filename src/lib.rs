@@ -29,12 +29,15 @@ mod device;
 mod endpoint;
 mod entry;
 mod guard;
+mod images;
+mod initial;
 mod ioctl;
 mod nmr;
 mod policy;
 mod request;
 mod sockaddr;
 mod upper;
+mod work;
 
 use wdk_alloc::WdkAllocator;
 

@@ -12,12 +12,13 @@ use core::ptr::NonNull;
 use wdk_rtl::{irp, nonpaged::NonpagedBox};
 use wdk_sys::{
     DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED,
-    STATUS_PENDING,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING,
     ntddk::{IoCancelIrp, IoInitializeIrp, IoReleaseCancelSpinLock},
 };
 use wskguard_core::cancel::{CancelRoutine, Duty, Handshake};
 
 use crate::guard::TAG_REQUEST;
+use crate::work::WorkItem;
 
 /// An IRP with one stack location, as `IoSizeOfIrp(1)` measures it.
 #[repr(C, align(16))]
@@ -37,8 +38,19 @@ const IRP_BYTES: u16 = {
 
 /// What a completed lower request means to its endpoint. Runs once, at IRQL <= `DISPATCH_LEVEL`, before the client is told.
 pub trait Finish {
-    /// Takes the provider's answer and returns the client's.
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize);
+    /// Takes the provider's answer and returns the client's, or says that it takes some work at `PASSIVE_LEVEL` first.
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told;
+    /// That work. Returns the client's answer.
+    fn work(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        (status, information)
+    }
+    /// Of a request that [`Prepared::after_work`] deferred: does, at `PASSIVE_LEVEL`, what comes before the call, and launches.
+    fn before_call(prepared: Prepared<Self>)
+    where
+        Self: Sized,
+    {
+        prepared.fail(STATUS_NOT_SUPPORTED);
+    }
     /// The client has been told, and nothing of this request runs any more: end of the block.
     fn retire(self, home: Home)
     where
@@ -46,6 +58,14 @@ pub trait Finish {
     {
         let _ = (self, home);
     }
+}
+
+/// What the client is told, and when.
+pub enum Told {
+    /// At once.
+    Now(NTSTATUS, usize),
+    /// What [`Finish::work`] returns. Only of a request that succeeded.
+    AfterWork(WorkItem),
 }
 
 /// Where a block lives, for whoever ends it.
@@ -63,6 +83,7 @@ pub struct Request<F: Finish> {
     client: PIRP,
     handshake: Handshake,
     finish: UnsafeCell<MaybeUninit<F>>,
+    work: UnsafeCell<Option<WorkItem>>,
     cancellable: bool,
     pooled: bool,
 }
@@ -81,6 +102,7 @@ impl<F: Finish> Request<F> {
             client: core::ptr::null_mut(),
             handshake: Handshake::unarmed(),
             finish: UnsafeCell::new(MaybeUninit::uninit()),
+            work: UnsafeCell::new(None),
             cancellable: false,
             pooled: false,
         }
@@ -125,34 +147,117 @@ impl<F: Finish> Ready<F> {
     /// # Safety
     /// As [`Self::send`]; the pointer may be used until the provider completes our IRP, and only by `call` and the provider.
     pub unsafe fn send_with(self, client: PIRP, finish: F, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
-        let block = self.0.into_raw();
-        let kept = Request::kept(block);
         // SAFETY: as the caller promises.
-        unsafe { send(block, client, finish, true, |own| call(own, kept)) }
+        if let Some(prepared) = unsafe { self.prepare(client, finish) } {
+            // SAFETY: as the caller promises.
+            unsafe { prepared.launch(call) };
+        }
+        STATUS_PENDING
+    }
+
+    /// The first half of [`Self::send`]: see [`prepare`].
+    ///
+    /// # Safety
+    /// As [`prepare`].
+    pub unsafe fn prepare(self, client: PIRP, finish: F) -> Option<Prepared<F>> {
+        // SAFETY: as the caller promises; the block is ours alone.
+        unsafe { prepare(self.0.into_raw(), client, finish, true) }
     }
 }
 
-/// As [`Ready::send`], for a block that lives in its endpoint. Not cancellable: close is not.
-///
-/// # Safety
-/// As [`Ready::send`]; `block` is idle and outlives the request.
-pub unsafe fn send_embedded<F: Finish>(
-    block: NonNull<Request<F>>,
-    client: PIRP,
-    finish: F,
-    call: impl FnOnce(PIRP) -> NTSTATUS,
-) -> NTSTATUS {
-    // SAFETY: as the caller promises.
-    unsafe { send(block, client, finish, false, call) }
+/// A request whose client's IRP is marked pending, and which has not been given to the provider. Must be launched or failed.
+#[must_use = "the client waits"]
+pub struct Prepared<F: Finish>(NonNull<Request<F>>);
+
+// SAFETY: the block may be launched by any thread.
+unsafe impl<F: Finish + Send> Send for Prepared<F> {}
+
+impl<F: Finish> Prepared<F> {
+    /// Gives our IRP to the provider.
+    ///
+    /// # Safety
+    /// `call` passes the IRP it is given to one function of the provider and returns that function's status.
+    pub unsafe fn launch(self, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) {
+        let block = self.0;
+        let own = Request::own_irp(block);
+        let status = call(own, Request::kept(block));
+        // SAFETY: the CALL bit keeps the block alive.
+        match unsafe { block.as_ref() }.handshake.returned(status < 0) {
+            // SAFETY: the provider gave our IRP back untouched.
+            Duty::Abandoned => unsafe { abandoned(block, status) },
+            // SAFETY: the duty was just given to us.
+            duty => unsafe { perform(block, duty) },
+        }
+    }
+
+    /// Has [`Finish::before_call`] launch it, at `PASSIVE_LEVEL`.
+    pub fn after_work(self, work: WorkItem) {
+        // SAFETY: the CALL bit keeps the block alive.
+        let slot = unsafe { self.0.as_ref() }.work.get();
+        // SAFETY: nobody else touches the field before our IRP completes.
+        let kept = unsafe { &mut *slot }.insert(work);
+        // SAFETY: the block is what the routine expects, and the CALL bit keeps it until the routine launches.
+        unsafe { kept.queue(work_before::<F>, self.0.as_ptr().cast()) };
+    }
+
+    /// What [`Finish`] holds. Valid until the request is launched or failed.
+    pub fn data(&self) -> *mut F {
+        Request::kept(self.0)
+    }
+
+    /// Leaves it for [`Self::kept`].
+    pub fn keep(self) {
+        // Whoever calls `kept` owns the request from now on; nothing is to be dropped here.
+        let Self(_) = self;
+    }
+
+    /// # Safety
+    /// `block` was prepared and left by [`Self::keep`], and this is the only call for it.
+    pub unsafe fn kept(block: NonNull<Request<F>>) -> Self {
+        Self(block)
+    }
+
+    /// Tells the client `status`; the provider never hears of it.
+    pub fn fail(self, status: NTSTATUS) {
+        // SAFETY: our IRP was never sent.
+        unsafe { abandoned(self.0, status) };
+    }
 }
 
-unsafe fn send<F: Finish>(
+/// Work item: what comes before the call. `PASSIVE_LEVEL`.
+unsafe extern "C" fn work_before<F: Finish>(_: *mut DEVICE_OBJECT, context: *mut c_void) {
+    let Some(block) = NonNull::new(context.cast::<Request<F>>()) else {
+        return;
+    };
+    // SAFETY: the CALL bit keeps the block alive.
+    let slot = unsafe { block.as_ref() }.work.get();
+    // SAFETY: `after_work` put it there; this routine is the only one to touch it now.
+    drop(unsafe { &mut *slot }.take());
+    F::before_call(Prepared(block));
+}
+
+/// Our IRP is in nobody's hands: it is as if it had been completed with `status`.
+unsafe fn abandoned<F: Finish>(block: NonNull<Request<F>>, status: NTSTATUS) {
+    // SAFETY: ours to fill.
+    unsafe { irp::set_status(Request::own_irp(block), status, 0) };
+    // SAFETY: as a completion routine would, with the CALL bit keeping the block alive.
+    unsafe { settle(block) };
+    // SAFETY: the CALL bit keeps the block alive.
+    let duty = unsafe { block.as_ref() }.handshake.returned(true);
+    // SAFETY: the duty was just given to us.
+    unsafe { perform(block, duty) };
+}
+
+/// Marks the client's IRP pending and readies ours. `None` when the client had cancelled before: its IRP is completed.
+///
+/// # Safety
+/// `block` is idle and outlives the request; `client` is the client's IRP, valid, owned by this call and with a stack location left.
+pub unsafe fn prepare<F: Finish>(
     block: NonNull<Request<F>>,
     client: PIRP,
     finish: F,
     cancellable: bool,
-    call: impl FnOnce(PIRP) -> NTSTATUS,
-) -> NTSTATUS {
+) -> Option<Prepared<F>> {
     let own = Request::own_irp(block);
     {
         // SAFETY: nobody else knows the block yet.
@@ -176,26 +281,9 @@ unsafe fn send<F: Finish>(
     unsafe { irp::mark_pending(client) };
     // SAFETY: the block is valid until a duty says otherwise.
     if cancellable && !unsafe { arm(block, client) } {
-        return STATUS_PENDING;
+        return None;
     }
-    let status = call(own);
-    // SAFETY: the CALL bit keeps the block alive.
-    let request = unsafe { block.as_ref() };
-    match request.handshake.returned(status < 0) {
-        Duty::Abandoned => {
-            // SAFETY: the provider gave our IRP back untouched, so it is ours to fill and to treat as completed.
-            unsafe { irp::set_status(own, status, 0) };
-            // SAFETY: as a completion routine would, with the CALL bit keeping the block alive.
-            unsafe { settle(block) };
-            // SAFETY: the CALL bit keeps the block alive.
-            let duty = unsafe { block.as_ref() }.handshake.returned(true);
-            // SAFETY: the duty was just given to us.
-            unsafe { perform(block, duty) };
-        }
-        // SAFETY: the duty was just given to us.
-        duty => unsafe { perform(block, duty) },
-    }
-    STATUS_PENDING
+    Some(Prepared(block))
 }
 
 /// Installs the cancel routine; false when the client's IRP had been cancelled before and is now completed so.
@@ -214,8 +302,8 @@ unsafe fn arm<F: Finish>(block: NonNull<Request<F>>, client: PIRP) -> bool {
     }
     // SAFETY: our IRP was never sent, so it is ours to fill.
     unsafe { irp::set_status(Request::own_irp(block), STATUS_CANCELLED, 0) };
-    // SAFETY: no other party exists: the routine was taken back and the lower call is not made.
-    unsafe { finish(block) };
+    // SAFETY: no other party exists: the routine was taken back and the lower call is not made. A failure takes no work.
+    drop(unsafe { finish(block) });
     // SAFETY: as above.
     let duty = unsafe { block.as_ref() }.handshake.taken_back();
     // SAFETY: the duty was just given to us.
@@ -231,11 +319,45 @@ unsafe extern "C" fn lower_completed<F: Finish>(_: *mut DEVICE_OBJECT, _: *mut I
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Our IRP has completed: lets the endpoint know and gives the client its answer, unless the cancel routine still runs.
+/// Our IRP has completed: lets the endpoint know, and gives the client its answer, now or after some work.
 unsafe fn settle<F: Finish>(block: NonNull<Request<F>>) {
     // SAFETY: the LOWER bit keeps the block alive, and only this party finishes.
-    unsafe { finish(block) };
+    if let Some(work) = unsafe { finish(block) } {
+        // SAFETY: the LOWER bit keeps the block alive.
+        let slot = unsafe { block.as_ref() }.work.get();
+        // SAFETY: only this party touches the field.
+        let kept = unsafe { &mut *slot }.insert(work);
+        // SAFETY: the block is what the routine expects, and the LOWER bit keeps it until the routine concludes.
+        unsafe { kept.queue(work_through::<F>, block.as_ptr().cast()) };
+    } else {
+        // SAFETY: as above.
+        unsafe { conclude(block) };
+    }
+}
+
+/// Work item: does what the answer needs, and concludes. `PASSIVE_LEVEL`.
+unsafe extern "C" fn work_through<F: Finish>(_: *mut DEVICE_OBJECT, context: *mut c_void) {
+    let Some(block) = NonNull::new(context.cast::<Request<F>>()) else {
+        return;
+    };
+    // SAFETY: the LOWER bit keeps the block alive.
+    let slot = unsafe { block.as_ref() }.work.get();
+    // SAFETY: `settle` put it there; this routine is the only one to touch it now.
+    drop(unsafe { &mut *slot }.take());
+    let own = Request::own_irp(block);
+    // SAFETY: our IRP has completed.
+    let (status, information) = unsafe { irp::status(own) };
+    // SAFETY: the LOWER bit keeps the block, and nobody else finishes.
+    let (status, information) = unsafe { &mut *Request::kept(block) }.work(status, information);
+    // SAFETY: our IRP is ours again.
+    unsafe { irp::set_status(own, status, information) };
     // SAFETY: as above.
+    unsafe { conclude(block) };
+}
+
+/// The client's answer is in our IRP: gives it, unless the cancel routine still runs.
+unsafe fn conclude<F: Finish>(block: NonNull<Request<F>>) {
+    // SAFETY: the LOWER bit keeps the block alive.
     let request = unsafe { block.as_ref() };
     // SAFETY: the client's IRP stays until somebody is told to complete it.
     let routine = if request.cancellable && unsafe { irp::set_cancel_routine(request.client, None) }.is_some() {
@@ -266,16 +388,21 @@ unsafe extern "C" fn cancel_requested<F: Finish>(_: *mut DEVICE_OBJECT, client: 
     unsafe { perform(block, duty) };
 }
 
-/// Replaces the provider's answer in our IRP by the client's.
-unsafe fn finish<F: Finish>(block: NonNull<Request<F>>) {
+/// Replaces the provider's answer in our IRP by the client's; what is returned has to be done first.
+unsafe fn finish<F: Finish>(block: NonNull<Request<F>>) -> Option<WorkItem> {
     let own = Request::own_irp(block);
     // SAFETY: our IRP has completed or was never sent.
     let (status, information) = unsafe { irp::status(own) };
-    // SAFETY: `send` wrote it, and the one party that settles the lower request is the only one to touch it until the block ends.
+    // SAFETY: `prepare` wrote it, and the one party that settles the lower request is the only one to touch it until the block ends.
     let finish = unsafe { &mut *Request::kept(block) };
-    let (status, information) = finish.finish(status, information);
-    // SAFETY: our IRP is ours again.
-    unsafe { irp::set_status(own, status, information) };
+    match finish.finish(status, information) {
+        Told::Now(status, information) => {
+            // SAFETY: our IRP is ours again.
+            unsafe { irp::set_status(own, status, information) };
+            None
+        }
+        Told::AfterWork(work) => Some(work),
+    }
 }
 
 unsafe fn perform<F: Finish>(block: NonNull<Request<F>>, duty: Duty) {

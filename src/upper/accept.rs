@@ -5,23 +5,11 @@ use core::ffi::c_void;
 use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
 use wsk_sys::{PIRP, PSOCKADDR, PWSK_SOCKET, ULONG, WSK_CLIENT_CONNECTION_DISPATCH};
 
-use super::create::{hand_over, out_of_memory};
+use super::create::{Create, out_of_memory};
 use super::lower::{Accepts, table};
 use crate::callback::{accepted_endpoint, connection_table};
-use crate::endpoint::{Endpoint, EndpointRef};
-use crate::request::{Finish, Request, complete_here};
-
-/// An accept on its way: the wrapper of what it will accept.
-struct Accept {
-    accepted: Option<EndpointRef>,
-}
-
-impl Finish for Accept {
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
-        let lower = core::ptr::with_exposed_provenance_mut(information);
-        hand_over(&mut self.accepted, status, lower, |_| ())
-    }
-}
+use crate::endpoint::Endpoint;
+use crate::request::{Request, complete_here};
 
 pub unsafe extern "system" fn accept<T: Accepts>(
     socket: PWSK_SOCKET,
@@ -43,12 +31,16 @@ pub unsafe extern "system" fn accept<T: Accepts>(
         // SAFETY: the client's IRP, which went nowhere.
         return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
     };
-    let (Some(accepted), Some(request)) = (accepted_endpoint(listener), Request::<Accept>::allocate()) else {
+    let Some(accepted) = accepted_endpoint(listener) else {
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
     };
     accepted.set_callbacks(context, dispatch.cast());
     let own_context = accepted.as_context();
+    let (Some(finish), Some(request)) = (Create::of(accepted, None), Request::<Create>::allocate()) else {
+        // SAFETY: as above.
+        return unsafe { out_of_memory(irp) };
+    };
     // SAFETY: the client's table is NULL or valid.
     let own_dispatch = unsafe { connection_table(dispatch) };
     let call = |own| {
@@ -56,13 +48,5 @@ pub unsafe extern "system" fn accept<T: Accepts>(
         unsafe { function(lower, flags, own_context, own_dispatch, local, remote, own) }
     };
     // SAFETY: the client's IRP; the call above passes ours to one function.
-    unsafe {
-        request.send(
-            irp,
-            Accept {
-                accepted: Some(accepted),
-            },
-            call,
-        )
-    }
+    unsafe { request.send(irp, finish, call) }
 }

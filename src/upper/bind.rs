@@ -1,8 +1,8 @@
 //! WskBind: a decision point of its own. It sees the address and the sharing options in force, may refuse, and may make the bind
 //! exclusive first.
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
-use wsk_sys::{PFN_WSK_BIND, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING};
+use wsk_sys::{PFN_WSK_BIND, PFN_WSK_GET_LOCAL_ADDRESS, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
 use wskguard_core::{
     Category, Phase,
     audit::AuditRecord,
@@ -16,9 +16,10 @@ use super::create::out_of_memory;
 use super::lower::{Binds, table};
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::guard;
-use crate::request::{Finish, Request, complete_here};
+use crate::request::{Finish, Prepared, Request, Told, complete_here};
 use crate::sockaddr::Address;
-use crate::{audit, control};
+use crate::work::WorkItem;
+use crate::{audit, control, initial};
 
 /// A bind on its way, with the copy of the address that was decided on.
 struct Bind {
@@ -26,17 +27,22 @@ struct Bind {
     address: Address,
     record: Option<AuditRecord>,
     before: Phase,
+    function: PFN_WSK_BIND,
+    flags: ULONG,
+    /// Where the provider chooses the port: how to learn it.
+    learn: Option<(PFN_WSK_GET_LOCAL_ADDRESS, WorkItem)>,
+    learning: Option<PFN_WSK_GET_LOCAL_ADDRESS>,
 }
 
 impl Finish for Bind {
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
         let bound = if self.endpoint.facts.category == Category::Listen {
             Phase::Listening
         } else {
             Phase::Bound
         };
-        self.endpoint
-            .move_phase(Phase::Binding, if status >= 0 { bound } else { self.before });
+        let then = if status >= 0 { bound } else { self.before };
+        self.endpoint.move_phase(Phase::Binding, then);
         if status >= 0 {
             self.endpoint.set_local(&self.address);
         } else {
@@ -45,8 +51,51 @@ impl Finish for Bind {
         if let Some(record) = self.record.take() {
             audit::write(&self.endpoint, record, status);
         }
+        match self.learn.take() {
+            Some((function, work)) if status >= 0 && self.endpoint.enter() => {
+                self.learning = Some(function);
+                Told::AfterWork(work)
+            }
+            _ => Told::Now(status, information),
+        }
+    }
+
+    fn work(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        if let Some(function) = self.learning.take() {
+            initial::learn_address(&self.endpoint, function);
+            self.endpoint.leave();
+        }
         (status, information)
     }
+
+    /// Of a bind that is to be exclusive: sets the option first, and refuses the bind where that fails.
+    fn before_call(prepared: Prepared<Self>) {
+        // SAFETY: the request is not launched yet.
+        let bind = unsafe { &*prepared.data() };
+        let endpoint = bind.endpoint.clone();
+        let status = initial::make_exclusive(&endpoint);
+        if status >= 0 {
+            launch(prepared);
+        } else {
+            prepared.fail(status);
+        }
+        endpoint.leave();
+    }
+}
+
+/// Gives a bind to the provider, with the copy of the address in the block.
+fn launch(prepared: Prepared<Bind>) {
+    // SAFETY: the request is not launched yet.
+    let bind = unsafe { &*prepared.data() };
+    let (lower, function, flags) = (bind.endpoint.lower(), bind.function, bind.flags);
+    let call = |own, kept: *mut Bind| {
+        // SAFETY: the block keeps the copy of the address until the provider completes our IRP.
+        let address = unsafe { &raw mut (*kept).address }.cast();
+        // SAFETY: the client's arguments, with our copy of the address and our IRP.
+        unsafe { function(lower, address, flags, own) }
+    };
+    // SAFETY: the call above passes our IRP to one function.
+    unsafe { prepared.launch(call) };
 }
 
 /// Decides a bind, counts it, and audits it when it goes no further.
@@ -92,6 +141,9 @@ fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<AuditRe
     let record = verdict
         .record
         .then(|| audit::bind(endpoint, &verdict, generation, address));
+    if record.is_none() {
+        audit::not_wanted();
+    }
     if let (BindOutcome::Refuse(refusal), Some(record)) = (verdict.outcome, record) {
         audit::write(endpoint, record, refusal.status.0.cast_signed());
         return (verdict, None);
@@ -134,23 +186,25 @@ pub unsafe extern "system" fn bind<T: Binds>(
         }
         BindOutcome::Forward | BindOutcome::Exclusive => {}
     }
-    // SAFETY: the client's IRP, and a function of the provider's for its socket.
-    unsafe { send_bind(endpoint, function, address, record, flags, irp) }
-}
-
-unsafe fn send_bind(
-    endpoint: &Endpoint,
-    function: PFN_WSK_BIND,
-    address: Address,
-    record: Option<AuditRecord>,
-    flags: ULONG,
-    irp: PIRP,
-) -> NTSTATUS {
-    let lower = endpoint.lower();
     let Some(request) = Request::<Bind>::allocate() else {
         // SAFETY: the client's IRP, which went nowhere.
         return unsafe { out_of_memory(irp) };
     };
+    let exclusive = if verdict.outcome == BindOutcome::Exclusive {
+        let Some(work) = WorkItem::allocate() else {
+            // SAFETY: as above.
+            return unsafe { out_of_memory(irp) };
+        };
+        Some(work)
+    } else {
+        None
+    };
+    // SAFETY: the provider's socket is of the same category.
+    let local_address = unsafe { table::<T>(lower) }.local_address();
+    // Without memory for it, the port stays unknown: the bind matters more.
+    let learn = local_address
+        .filter(|_| address.port() == 0)
+        .and_then(|function| Some((function, WorkItem::allocate()?)));
     let before = endpoint.phase();
     endpoint.move_phase(before, Phase::Binding);
     let finish = Bind {
@@ -158,13 +212,18 @@ unsafe fn send_bind(
         address,
         record,
         before,
+        function,
+        flags,
+        learn,
+        learning: None,
     };
-    let call = |own, finish: *mut Bind| {
-        // SAFETY: the block keeps the copy of the address until the provider completes our IRP.
-        let address = unsafe { &raw mut (*finish).address }.cast();
-        // SAFETY: the client's arguments, with our copy of the address and our IRP.
-        unsafe { function(lower, address, flags, own) }
-    };
-    // SAFETY: the client's IRP; the call above passes ours to one function.
-    unsafe { request.send_with(irp, finish, call) }
+    // SAFETY: the client's IRP, and a fresh block.
+    if let Some(prepared) = unsafe { request.prepare(irp, finish) } {
+        match exclusive {
+            None => launch(prepared),
+            Some(work) if endpoint.enter() => prepared.after_work(work),
+            Some(_) => prepared.fail(STATUS_INVALID_DEVICE_STATE),
+        }
+    }
+    STATUS_PENDING
 }

@@ -1,11 +1,11 @@
 //! WskCloseSocket: the end of an endpoint. Needs no memory: its block came with the endpoint.
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING};
 use wsk_sys::{PIRP, PWSK_SOCKET};
 
 use super::lower;
 use crate::endpoint::{Endpoint, EndpointRef};
-use crate::request::{Finish, Home, complete_here, send_embedded};
+use crate::request::{Finish, Home, Prepared, Told, complete_here, prepare};
 
 /// A close on its way. Holds the reference that opening gave.
 pub struct Close {
@@ -14,7 +14,7 @@ pub struct Close {
 }
 
 impl Finish for Close {
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
         if let Some(endpoint) = &self.endpoint {
             self.closed = status >= 0;
             if self.closed {
@@ -23,7 +23,7 @@ impl Finish for Close {
                 endpoint.close_failed();
             }
         }
-        (status, information)
+        Told::Now(status, information)
     }
 
     fn retire(mut self, _: Home) {
@@ -45,12 +45,6 @@ pub unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP) -> NT
     }
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let lower = endpoint.lower();
-    // SAFETY: the provider's socket lives until this close completes.
-    let Some(close) = (unsafe { lower::close(lower) }) else {
-        // SAFETY: the client's IRP, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
-    };
     if !endpoint.begin_close() {
         // A second close while the first is pending.
         // SAFETY: the client's IRP, which went nowhere.
@@ -62,8 +56,34 @@ pub unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP) -> NT
         endpoint: Some(open),
         closed: false,
     };
-    // SAFETY: the provider's socket, with our IRP.
-    let call = |own| unsafe { close(lower, own) };
-    // SAFETY: the block is idle, since close began once; the endpoint outlives it. The IRP is the client's.
-    unsafe { send_embedded(endpoint.close_block(), irp, finish, call) }
+    // SAFETY: the block is idle, since close began once; the endpoint outlives it. The IRP is the client's. Close is not cancellable.
+    if let Some(prepared) = unsafe { prepare(endpoint.close_block(), irp, finish, false) } {
+        // A call of our own on this socket that is in progress has to return first; whoever ends it sends the close then.
+        if endpoint.shut() {
+            launch(endpoint, prepared);
+        } else {
+            prepared.keep();
+        }
+    }
+    STATUS_PENDING
+}
+
+fn launch(endpoint: &Endpoint, prepared: Prepared<Close>) {
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket lives until this close completes.
+    match unsafe { lower::close(lower) } {
+        Some(close) => {
+            // SAFETY: the provider's socket, with our IRP.
+            let call = |own, _| unsafe { close(lower, own) };
+            // SAFETY: the call above passes our IRP to one function.
+            unsafe { prepared.launch(call) };
+        }
+        None => prepared.fail(STATUS_NOT_SUPPORTED),
+    }
+}
+
+/// Sends a close that had to wait for a call of our own.
+pub fn send_kept(endpoint: &Endpoint) {
+    // SAFETY: kept by `close_socket`, and the endpoint says once that it is to be sent.
+    launch(endpoint, unsafe { Prepared::kept(endpoint.close_block()) });
 }

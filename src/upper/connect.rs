@@ -9,7 +9,7 @@ use wskguard_core::Phase;
 use super::create::out_of_memory;
 use super::lower::{Connects, table};
 use crate::endpoint::{Endpoint, EndpointRef};
-use crate::request::{Finish, Request, complete_here};
+use crate::request::{Finish, Request, Told, complete_here};
 
 /// A change of phase on its way.
 struct Move {
@@ -21,11 +21,11 @@ struct Move {
 }
 
 impl Finish for Move {
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
         let to = if status >= 0 { self.then } else { self.back };
         // Another event (a close, an abortive disconnect) may have moved it on meanwhile.
         self.endpoint.move_phase(self.during, to);
-        (status, information)
+        Told::Now(status, information)
     }
 }
 

@@ -3,8 +3,8 @@
 use core::ffi::c_void;
 
 use wdk_sys::{
-    GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, UNICODE_STRING,
+    GUID, NTSTATUS, STATUS_ACCESS_DENIED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, UNICODE_STRING,
 };
 use wsk_sys::{
     PADDRINFOEXW, PEPROCESS, PETHREAD, PIRP, PSECURITY_DESCRIPTOR, PSOCKADDR, PWSK_CLIENT, PWSK_SOCKET, SIZE_T,
@@ -23,45 +23,71 @@ use crate::callback;
 use crate::client::Client;
 use crate::endpoint::{Birth, Endpoint, EndpointRef, category_of};
 use crate::guard::guard;
-use crate::request::{Finish, Request, complete_here};
+use crate::initial;
+use crate::request::{Finish, Request, Told, complete_here};
 use crate::sockaddr::Address;
+use crate::work::WorkItem;
 
 /// A socket in the making. The endpoint is the client's once the provider has made its own.
 pub struct Create {
     endpoint: Option<EndpointRef>,
-    /// Local address of a WskSocketConnect: what the provider reads.
+    /// Local address of a WskSocketConnect.
     local: Option<Address>,
+    /// Where the policy has options for the new endpoint: to set them with.
+    work: Option<WorkItem>,
 }
 
-impl Finish for Create {
-    fn finish(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
-        let lower = core::ptr::with_exposed_provenance_mut(information);
-        hand_over(&mut self.endpoint, status, lower, |endpoint| {
-            if let Some(local) = &self.local {
-                endpoint.set_local(local);
-            }
+impl Create {
+    /// For an endpoint that the provider is about to make a socket for. `None` when there is no memory.
+    pub fn of(endpoint: EndpointRef, local: Option<Address>) -> Option<Self> {
+        let work = if initial::any(&endpoint) {
+            Some(WorkItem::allocate()?)
+        } else {
+            None
+        };
+        Some(Self {
+            endpoint: Some(endpoint),
+            local,
+            work,
         })
     }
 }
 
-/// The provider has made a socket, or has not: returns what the client is told. On success the endpoint is open and the client's.
-pub fn hand_over(
-    endpoint: &mut Option<EndpointRef>,
-    status: NTSTATUS,
-    lower: PWSK_SOCKET,
-    prepare: impl FnOnce(&Endpoint),
-) -> (NTSTATUS, usize) {
-    if status < 0 || lower.is_null() {
-        return (status, 0);
+impl Finish for Create {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
+        let lower: PWSK_SOCKET = core::ptr::with_exposed_provenance_mut(information);
+        let Some(endpoint) = self.endpoint.as_ref().filter(|_| status >= 0 && !lower.is_null()) else {
+            return Told::Now(status, 0);
+        };
+        if let Some(local) = &self.local {
+            endpoint.set_local(local);
+        }
+        endpoint.open(lower);
+        if let Some(work) = self.work.take() {
+            return Told::AfterWork(work);
+        }
+        let (status, information) = self.hand_over(status);
+        Told::Now(status, information)
     }
-    let Some(endpoint) = endpoint.take() else {
-        return (status, 0);
-    };
-    prepare(&endpoint);
-    endpoint.open(lower);
-    let socket = endpoint.as_socket();
-    endpoint.into_raw();
-    (status, socket.expose_provenance())
+
+    fn work(&mut self, status: NTSTATUS, _: usize) -> (NTSTATUS, usize) {
+        if let Some(endpoint) = &self.endpoint {
+            initial::apply(endpoint);
+        }
+        self.hand_over(status)
+    }
+}
+
+impl Create {
+    /// The endpoint is the client's.
+    fn hand_over(&mut self, status: NTSTATUS) -> (NTSTATUS, usize) {
+        let Some(endpoint) = self.endpoint.take() else {
+            return (status, 0);
+        };
+        let socket = endpoint.as_socket();
+        endpoint.into_raw();
+        (status, socket.expose_provenance())
+    }
 }
 
 /// The client behind a `PWSK_CLIENT`.
@@ -123,18 +149,17 @@ pub unsafe extern "system" fn socket(
         options: OptionState::default(),
         phase: Phase::Unbound,
     };
-    let endpoint = Endpoint::create(client, table_of(category), birth);
-    let (Some(endpoint), Some(request)) = (endpoint, Request::<Create>::allocate()) else {
+    let Some(endpoint) = Endpoint::create(client, table_of(category), birth) else {
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
     };
     let own_context = endpoint.as_context();
+    let (Some(finish), Some(request)) = (Create::of(endpoint, None), Request::<Create>::allocate()) else {
+        // SAFETY: as above.
+        return unsafe { out_of_memory(irp) };
+    };
     // SAFETY: the client's table is NULL or one of its category.
     let own_dispatch = unsafe { callback::table_for(category, dispatch) };
-    let finish = Create {
-        endpoint: Some(endpoint),
-        local: None,
-    };
     let call = |own| {
         // SAFETY: the client's arguments with our context, callbacks and IRP.
         unsafe {
@@ -219,23 +244,25 @@ pub unsafe extern "system" fn socket_connect(
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
     };
-    if let Some(address) = &address
-        && let BindOutcome::Refuse(refusal) = bind::decide(&endpoint, address).outcome
-    {
-        // SAFETY: as above.
-        return unsafe { complete_here(irp, refusal.status.0.cast_signed(), 0) };
+    if let Some(address) = &address {
+        let refused = match bind::decide(&endpoint, address).outcome {
+            BindOutcome::Refuse(refusal) => Some(refusal.status.0.cast_signed()),
+            // There is no room for the option before this function's bind: rather no connection than one that shares its port.
+            BindOutcome::Exclusive => Some(STATUS_ACCESS_DENIED),
+            BindOutcome::Forward | BindOutcome::Succeed => None,
+        };
+        if let Some(status) = refused {
+            // SAFETY: as above.
+            return unsafe { complete_here(irp, status, 0) };
+        }
     }
-    let Some(request) = Request::<Create>::allocate() else {
+    let own_context = endpoint.as_context();
+    let (Some(finish), Some(request)) = (Create::of(endpoint, address), Request::<Create>::allocate()) else {
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
     };
-    let own_context = endpoint.as_context();
     // SAFETY: the client's table is NULL or valid.
     let own_dispatch = unsafe { callback::connection_table(dispatch) };
-    let finish = Create {
-        endpoint: Some(endpoint),
-        local: address,
-    };
     let call = |own| {
         // SAFETY: the client's arguments with our context, callbacks and IRP.
         unsafe {

@@ -4,8 +4,9 @@
 
 use wsk_sys::{
     PFN_WSK_ACCEPT, PFN_WSK_BIND, PFN_WSK_CLOSE_SOCKET, PFN_WSK_CONNECT, PFN_WSK_CONNECT_EX, PFN_WSK_CONTROL_SOCKET,
-    PFN_WSK_DISCONNECT, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
-    WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+    PFN_WSK_DISCONNECT, PFN_WSK_GET_LOCAL_ADDRESS, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH,
+    WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH,
+    WSK_PROVIDER_STREAM_DISPATCH,
 };
 
 /// The provider's table of a socket.
@@ -38,9 +39,10 @@ pub unsafe fn close(lower: PWSK_SOCKET) -> Option<PFN_WSK_CLOSE_SOCKET> {
     unsafe { table::<WSK_PROVIDER_BASIC_DISPATCH>(lower) }.WskCloseSocket
 }
 
-/// A table with `WskBind`.
+/// A table with `WskBind` and `WskGetLocalAddress`.
 pub trait Binds: 'static {
     fn bind(&self) -> Option<PFN_WSK_BIND>;
+    fn local_address(&self) -> Option<PFN_WSK_GET_LOCAL_ADDRESS>;
 }
 
 /// A table with `WskAccept`.
@@ -63,7 +65,7 @@ macro_rules! each_table {
         }
     };
 }
-each_table!(Binds { bind -> WskBind: PFN_WSK_BIND; }:
+each_table!(Binds { bind -> WskBind: PFN_WSK_BIND; local_address -> WskGetLocalAddress: PFN_WSK_GET_LOCAL_ADDRESS; }:
     WSK_PROVIDER_LISTEN_DISPATCH WSK_PROVIDER_DATAGRAM_DISPATCH WSK_PROVIDER_CONNECTION_DISPATCH WSK_PROVIDER_STREAM_DISPATCH);
 each_table!(Accepts { accept -> WskAccept: PFN_WSK_ACCEPT; }: WSK_PROVIDER_LISTEN_DISPATCH WSK_PROVIDER_STREAM_DISPATCH);
 each_table!(Connects {

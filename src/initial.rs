@@ -1,0 +1,208 @@
+//! Options that the policy gives a new endpoint, and the port that the provider chose for it: calls to the provider of our own, made
+//! at `PASSIVE_LEVEL` before the client is told, or inside the endpoint's gate, so that close does not run into them.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use wdk_rtl::nonpaged::NonpagedBox;
+use wdk_sys::{DEVICE_OBJECT, NTSTATUS, STATUS_NOT_SUPPORTED};
+use wsk_sys::{PFN_WSK_GET_LOCAL_ADDRESS, SOCKADDR_INET, WskSetOption};
+use wskguard_core::{
+    NtStatus, RequestKind, SOL_SOCKET,
+    audit::{AuditRecord, FLAG_HAS_NEW, FLAG_OWN_REQUEST, Kind},
+    counters::Counter,
+    decide::{self, Done},
+    policy::InitialOption,
+    semantics::{self, Change, EndpointFacts, Forward, Plan, Pointer, Request},
+    status::to_wsa,
+};
+
+use crate::endpoint::{Endpoint, EndpointRef};
+use crate::guard::{TAG_REQUEST, guard, system_time};
+use crate::sockaddr::Address;
+use crate::work::{WorkItem, call_and_wait};
+use crate::{audit, control, upper};
+
+/// `SO_EXCLUSIVEADDRUSE`.
+const SO_EXCLUSIVEADDRUSE: u32 = !4;
+
+/// Whether the policy in force has options for a new endpoint. <= `DISPATCH_LEVEL`.
+pub fn any(endpoint: &Endpoint) -> bool {
+    let state = endpoint.options.load();
+    let mut any = false;
+    if let Some(generation) = guard().policy.enter() {
+        decide::initial(&generation.image, &control::subject(endpoint, &state), |_| any = true);
+    }
+    any
+}
+
+/// Sets them all. One that the provider refuses is audited with its status; the others are set all the same.
+pub fn apply(endpoint: &Endpoint) {
+    let Some(generation) = guard().policy.enter().map(|generation| generation.number) else {
+        return;
+    };
+    let mut index = 0;
+    // One at a time: the policy is not held while the provider works, and a list of them would not fit on a kernel stack.
+    while let Some(option) = nth(endpoint, generation, index) {
+        let status = set(endpoint, option.level, option.code, option.value);
+        record(endpoint, generation, option.level, option.code, option.value, status);
+        index = index.wrapping_add(1);
+    }
+}
+
+/// The option of that number; none once another generation is in force.
+fn nth(endpoint: &Endpoint, generation: u64, index: usize) -> Option<InitialOption> {
+    let state = endpoint.options.load();
+    let reading = guard().policy.enter().filter(|now| now.number == generation)?;
+    let (mut at, mut found) = (0_usize, None);
+    decide::initial(&reading.image, &control::subject(endpoint, &state), |option| {
+        if at == index {
+            found = Some(option);
+        }
+        at = at.wrapping_add(1);
+    });
+    found
+}
+
+/// Options for a connection that its client has been handed already: right after, unless it closes it before.
+struct Later {
+    endpoint: EndpointRef,
+    work: WorkItem,
+}
+
+/// Sets them all for a connection that `WskAcceptEvent` hands out, which cannot wait. <= `DISPATCH_LEVEL`. Without memory the
+/// connection keeps what it inherited, and the failure is counted.
+pub fn apply_later(endpoint: &Endpoint) {
+    if !any(endpoint) || !endpoint.enter() {
+        return;
+    }
+    let later = WorkItem::allocate().and_then(|work| {
+        let endpoint = endpoint.reference();
+        NonpagedBox::<_, TAG_REQUEST>::try_new(Later { endpoint, work }).ok()
+    });
+    let Some(later) = later else {
+        guard().count(Counter::AllocationFailures);
+        return endpoint.leave();
+    };
+    let later = later.into_raw();
+    // SAFETY: the box is what the routine takes over, with the work item in it.
+    let work = unsafe { &later.as_ref().work };
+    // SAFETY: as above; queued once.
+    unsafe { work.queue(apply_now, later.as_ptr().cast()) };
+}
+
+unsafe extern "C" fn apply_now(_: *mut DEVICE_OBJECT, context: *mut c_void) {
+    let Some(later) = NonNull::new(context.cast::<Later>()) else {
+        return;
+    };
+    // SAFETY: given up by `apply_later`, once.
+    let later = unsafe { NonpagedBox::<Later, TAG_REQUEST>::from_raw(later) };
+    apply(&later.endpoint);
+    later.endpoint.leave();
+}
+
+/// Makes the bind that follows an exclusive one.
+pub fn make_exclusive(endpoint: &Endpoint) -> NTSTATUS {
+    set(endpoint, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
+}
+
+/// Sets one option below, and in the record when that succeeded.
+fn set(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> NTSTATUS {
+    let lower = endpoint.lower();
+    // SAFETY: the provider's socket lives while ours is open.
+    let Some(function) = (unsafe { upper::lower_control(lower) }) else {
+        return STATUS_NOT_SUPPORTED;
+    };
+    let mut bytes = value.to_le_bytes();
+    let input: *mut c_void = bytes.as_mut_ptr().cast();
+    let (none, no_size) = (core::ptr::null_mut(), core::ptr::null_mut());
+    let (status, _) = call_and_wait(|own| {
+        // SAFETY: the input outlives the wait for the IRP.
+        unsafe {
+            function(
+                lower,
+                WskSetOption,
+                code,
+                level,
+                size_of::<u32>(),
+                input,
+                0,
+                none,
+                no_size,
+                own,
+            )
+        }
+    });
+    if status >= 0 {
+        guard().count(Counter::Forced);
+        // Reports what the provider did: nothing to refuse.
+        let _ = endpoint.options.commit(change(endpoint, level, code, value));
+    }
+    status
+}
+
+/// What the record becomes by such a set.
+fn change(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> Change {
+    let input = value.to_le_bytes();
+    let request = Request {
+        kind: RequestKind::Set,
+        level,
+        code,
+        input_pointer: Pointer::Valid,
+        input_len: input.len(),
+        input: &input,
+        output_pointer: Pointer::Null,
+        output_len: 0,
+        has_irp: true,
+        wants_size: false,
+        at_dispatch: false,
+        now: crate::guard::seconds(),
+    };
+    let facts: &EndpointFacts = &endpoint.facts;
+    match semantics::plan(
+        facts,
+        &endpoint.options.load(),
+        endpoint.phase(),
+        wskguard_core::Mode::Off,
+        &request,
+    ) {
+        Plan::Forward(Forward { commit, .. }) => Change::fact(commit.op),
+        Plan::Refuse(_) | Plan::Answer(_) => Change::NONE,
+    }
+}
+
+fn record(endpoint: &Endpoint, generation: u64, level: u32, code: u32, value: u32, status: NTSTATUS) {
+    let mut record = AuditRecord::new(Kind::Decision, system_time());
+    record.endpoint = endpoint.id().0;
+    record.client = endpoint.client().id().into();
+    record.process = endpoint.process();
+    record.family = endpoint.facts.family.0;
+    record.category = endpoint.facts.category as u8;
+    record.phase = endpoint.phase() as u8;
+    record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
+    record.request = RequestKind::Set as u8;
+    record.level = level;
+    record.code = code;
+    record.action = Done::Initial as u8;
+    record.new_value = value.into();
+    record.flags = FLAG_OWN_REQUEST | FLAG_HAS_NEW;
+    record.wsa = to_wsa(NtStatus(status.cast_unsigned())).0;
+    audit::write(endpoint, record, status);
+}
+
+/// Asks the provider where an endpoint is bound, and records it.
+pub fn learn_address(endpoint: &Endpoint, function: PFN_WSK_GET_LOCAL_ADDRESS) {
+    let lower = endpoint.lower();
+    let mut local = SOCKADDR_INET {
+        Ipv6: wsk_sys::SOCKADDR_IN6::default(),
+    };
+    let address: wsk_sys::PSOCKADDR = (&raw mut local).cast();
+    // SAFETY: the provider's socket lives while ours is open; the buffer outlives the wait for the IRP.
+    let (status, _) = call_and_wait(|own| unsafe { function(lower, address, own) });
+    if status >= 0 {
+        // SAFETY: the provider has filled it in.
+        if let Some(address) = unsafe { Address::capture(address) } {
+            endpoint.set_local(&address);
+        }
+    }
+}
