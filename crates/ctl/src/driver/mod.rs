@@ -23,8 +23,8 @@ use crate::{
 
 /// Bytes of a reply buffer: a page of a list, a piece of a policy image.
 const BUFFER: usize = 64 * 1024;
-/// Most clients or counters that are believed.
-const LONGEST_LIST: usize = 1 << 20;
+/// How often a policy may change while it is read.
+const CHANGES: u32 = 16;
 
 /// What this module's calls return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -131,11 +131,13 @@ impl<T: Transport> Driver<T> {
             hash: 0,
             image: Vec::new(),
         };
-        for _ in 0..=MAX_POLICY_IMAGE {
+        let mut changes = 0;
+        while changes < CHANGES {
             let offset = u32::try_from(policy.image.len()).unwrap_or(u32::MAX);
             let (reply, piece) = self.call::<PolicyReply>(code, GetPolicyRequest::new(offset).as_bytes())?;
             if offset != 0 && (reply.generation, reply.hash) != (policy.generation, policy.hash) {
                 policy.image.clear();
+                changes += 1;
                 continue;
             }
             let piece = piece
@@ -150,10 +152,10 @@ impl<T: Transport> Driver<T> {
                 return Ok(policy);
             }
             if piece.is_empty() {
-                break;
+                return Err(malformed(code, "it does not end"));
             }
         }
-        Err(malformed(code, "it does not end"))
+        Err(malformed(code, "it keeps changing"))
     }
 
     /// The counters, in the order of the core's list. A driver may have more of them.
@@ -179,11 +181,13 @@ impl<T: Transport> Driver<T> {
             generation: 0,
             values: Vec::new(),
         };
-        for _ in 0..LONGEST_LIST {
+        let mut changes = 0;
+        while changes < CHANGES {
             let first = u32::try_from(hits.values.len()).unwrap_or(u32::MAX);
             let (reply, tail) = self.call::<CountersReply>(code, RangeRequest::new(first, u32::MAX).as_bytes())?;
             if first != 0 && reply.generation != hits.generation {
                 hits.values.clear();
+                changes += 1;
                 continue;
             }
             if reply.first != first {
@@ -196,10 +200,10 @@ impl<T: Transport> Driver<T> {
                 return Ok(hits);
             }
             if piece.is_empty() {
-                break;
+                return Err(malformed(code, "it does not end"));
             }
         }
-        Err(malformed(code, "it does not end"))
+        Err(malformed(code, "it keeps changing"))
     }
 
     /// All endpoints, a page of memory at a time, as each page was when it was asked for.
@@ -231,16 +235,17 @@ impl<T: Transport> Driver<T> {
         let code = Code::ListClients;
         let mut clients = Vec::new();
         let mut first = 0;
-        while clients.len() < LONGEST_LIST {
+        loop {
             let (reply, tail) = self.call::<ListReply>(code, RangeRequest::new(first, u32::MAX).as_bytes())?;
-            clients.extend(elements::<ClientInfo>(code, &reply, tail)?);
+            let page = elements::<ClientInfo>(code, &reply, tail)?;
+            let end = page.is_empty();
+            clients.extend(page);
             match u32::try_from(reply.next) {
                 Ok(0) => return Ok(clients),
-                Ok(next) if next > first => first = next,
-                _ => break,
+                Ok(next) if next > first && !end => first = next,
+                _ => return Err(malformed(code, "it does not end")),
             }
         }
-        Err(malformed(code, "it does not end"))
     }
 
     /// Audit records at the cursor of this handle, at most `max`, and the books. `flags`: [`wskguard_abi::audit_flags`].

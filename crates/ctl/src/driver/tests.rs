@@ -201,3 +201,81 @@ fn requests_are_what_the_contract_says() {
             .is_empty()
     );
 }
+
+/// Answers with noise: sometimes under a valid header, for so many calls.
+struct Noise {
+    state: u64,
+    calls: u32,
+}
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        // xorshift64
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    fn one_in(&mut self, many: u64) -> bool {
+        self.next().is_multiple_of(many)
+    }
+}
+
+impl Transport for Noise {
+    fn call(&mut self, code: Code, _: &[u8], output: &mut [u8]) -> std::result::Result<usize, TransportError> {
+        self.calls = self.calls.checked_sub(1).ok_or(TransportError::Absent)?;
+        if self.one_in(16) {
+            return Err(TransportError::Status(ntstatus::REVISION_MISMATCH));
+        }
+        let length = (self.next() % 400) as usize;
+        for chunk in output[..length].chunks_mut(8) {
+            let small = !self.one_in(4);
+            let noise = if small {
+                (self.next() % 8) << (self.next() % 2 * 32)
+            } else {
+                self.next()
+            };
+            chunk.copy_from_slice(&noise.to_le_bytes()[..chunk.len()]);
+        }
+        let size = match code {
+            Code::QueryStatus => size_of::<StatusReply>(),
+            Code::SetPolicy | Code::GetPolicy => size_of::<PolicyReply>(),
+            Code::QueryCounters | Code::QueryRuleCounters => size_of::<CountersReply>(),
+            Code::ReadAudit | Code::WaitAudit => size_of::<AuditReply>(),
+            _ => size_of::<ListReply>(),
+        };
+        let header = Header {
+            abi_version: 1,
+            size: u32::try_from(size).unwrap(),
+        };
+        if length >= 8 && !self.one_in(8) {
+            output[..8].copy_from_slice(header.as_bytes());
+        }
+        Ok(if self.one_in(32) { output.len() + 1 } else { length })
+    }
+}
+
+#[test]
+fn noise_is_refused_or_read_but_never_a_panic() {
+    let mut good = 0;
+    for seed in 1..20_000_u64 {
+        let noise = Noise {
+            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            calls: 40,
+        };
+        let mut driver = Driver::new(noise);
+        driver.buffer.truncate(512);
+        good += u32::from(driver.status().is_ok());
+        good += u32::from(driver.policy_in_force().is_ok());
+        good += u32::from(driver.counters().is_ok());
+        good += u32::from(driver.rule_counters().is_ok());
+        good += u32::from(driver.clients().is_ok());
+        good += u32::from(driver.endpoint(seed).is_ok());
+        good += u32::from(driver.read_audit(0, 1).is_ok());
+        good += u32::from(driver.drain(true).is_ok());
+        good += u32::from(driver.endpoints().take(64).all(|endpoint| endpoint.is_ok()));
+    }
+    // The noise is not so loud that nothing was read.
+    assert!(good > 1_000, "{good}");
+}
