@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{applies, config, matches, policy, request, seal};
+use common::parts::seal;
+use common::{applies, config, matches, policy, request};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

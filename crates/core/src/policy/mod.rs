@@ -4,6 +4,7 @@
 //! checks all of it once, in time linear in its size; after that [`Image::evaluate`] cannot fail, allocate or panic.
 //! Any IRQL: an image lies in nonpaged memory and is only read.
 
+mod decision;
 mod error;
 mod eval;
 mod hash;
@@ -12,8 +13,8 @@ mod input;
 pub mod layout;
 mod validate;
 
+pub use decision::{Action, Decision, Field, InitialOption, Interest, Rewrite, RuleRef};
 pub use error::{Fault, ImageError, Section};
-pub use eval::{Action, Decision, Field, InitialOption, Interest, Rewrite, RuleRef};
 pub use hash::{Fnv, slot_home};
 pub use image::{Image, Members, Pattern, Rule, Settings};
 pub use input::{

@@ -1,14 +1,14 @@
 //! What makes an image valid. One pass over each section: spans are taken in order, each beginning where the last one ended, so no
 //! entry is looked at twice and hostile counts cost no more than the image's own size. Any IRQL, but meant for `PASSIVE_LEVEL`.
 
-use zerocopy::IntoBytes;
+mod index;
 
 use super::error::{Fault, ImageError, Section};
 use super::eval::bit;
 use super::hash::Fnv;
 use super::image::{Image, Scopes, Settings};
 use super::input::{Fallback, ImageName, PolicyMode, Verbosity};
-use super::layout::{self, Condition, Header, MapEntry, Pattern, Range, RuleRecord, Run, Slot, Span};
+use super::layout::{self, Condition, Header, MapEntry, Pattern, Range, RuleRecord, Span};
 use crate::{Mode, RequestKind};
 
 const SET: u8 = bit(RequestKind::Set as u8);
@@ -281,65 +281,6 @@ impl<'a> Checker<'a> {
         need(holds, Fault::Value)
     }
 
-    /// A list of the index: ascending rules that all have its key, and the masks they add up to. That the lists of all keys are
-    /// complete follows from the number of entries: a rule belongs to one key per request kind.
-    fn run(&mut self, run: &Run, kind: Option<RequestKind>, key: impl Fn(&RuleRecord) -> bool) -> Check {
-        take(&mut self.entries, run.entries, self.image.entries.len())?;
-        let request = bit(kind.ok_or(Fault::Value)? as u8);
-        let mut masks = Run {
-            entries: run.entries,
-            ..Run::default()
-        };
-        let mut last = None;
-        for index in self.image.entries_of(run) {
-            let record = self.image.rules.get(index.get() as usize).ok_or(Fault::Index)?;
-            need(
-                last < Some(index.get()) && record.requests & request != 0 && key(record),
-                Fault::Index,
-            )?;
-            last = Some(index.get());
-            masks.decide |= record.categories;
-            masks.complete |= if completes(record) { record.categories } else { 0 };
-            masks.tracks |= if self.tracks(record) { record.categories } else { 0 };
-        }
-        need(masks == *run, Fault::Index)
-    }
-
-    fn tracks(&self, record: &RuleRecord) -> bool {
-        let old = self
-            .image
-            .conditions_of(record)
-            .iter()
-            .any(|condition| condition.field == layout::FIELD_OLD);
-        old || record.sharing != layout::ALL_SHARING
-    }
-
-    fn slots(&mut self) -> Result<(), ImageError> {
-        for (place, slot) in self.image.slots.iter().enumerate() {
-            self.slot(place, slot).map_err(at(Section::Slots, place))?;
-        }
-        Ok(())
-    }
-
-    fn slot(&mut self, place: usize, slot: &Slot) -> Check {
-        if slot.scope == 0 {
-            return need(slot.as_bytes().iter().all(|&byte| byte == 0), Fault::Value);
-        }
-        need(slot.reserved == [0; 2] && slot.run.entries.count != 0, Fault::Value)?;
-        let kind = request_kind(usize::from(slot.kind)).ok_or(Fault::Value)?;
-        let (level, code) = (slot.level, slot.code);
-        match slot.scope {
-            layout::SCOPE_EXACT => self.scopes.exact |= bit(slot.kind),
-            _ => self.scopes.level |= bit(slot.kind),
-        }
-        self.run(&slot.run, Some(kind), |record| {
-            record.scope == slot.scope && record.level == level && record.code == code
-        })?;
-        // Searching for its key finds this slot: so it can be found, and the key has no second one.
-        let found = self.image.find(kind, slot.scope, level.get(), code.get());
-        need(found.is_some_and(|(found, _)| found == place), Fault::Index)
-    }
-
     fn all_used(&self) -> Result<(), ImageError> {
         let image = &self.image;
         let sections = [
@@ -398,15 +339,6 @@ fn initial(image: &Image<'_>, record: &RuleRecord) -> Check {
         )
     };
     need(image.conditions_of(record).iter().all(of_endpoint), Fault::Combination)
-}
-
-/// Whether the completion of a request this rule decides must be seen: its outcome is recorded, its value is ours.
-fn completes(record: &RuleRecord) -> bool {
-    record.flags & layout::FLAG_AUDIT != 0
-        || matches!(
-            record.action,
-            layout::ACTION_CLAMP | layout::ACTION_FORCE | layout::ACTION_REWRITE
-        )
 }
 
 const fn allowed_requests(field: u8) -> u8 {

@@ -1,5 +1,6 @@
 //! Text to model. Reads on after an error, so that one run reports all of them.
 
+mod action;
 mod condition;
 mod rule;
 mod table;
