@@ -67,6 +67,11 @@ unsafe extern "system" fn raise_status(status: NTSTATUS) -> ! {
     system::raise_status(status)
 }
 
+/// Forgets what was made by an owner that is chosen: it has been reported.
+pub(crate) fn forget(mut chosen: impl FnMut(usize) -> bool) {
+    RECORDS.lock().retain(|_, owner| !chosen(*owner));
+}
+
 exports! {
     KeBugCheck => bug_check,
     KeBugCheckEx => bug_check_ex,

@@ -242,6 +242,11 @@ pub(crate) fn for_each(mut visit: impl FnMut(u64, usize)) {
         .for_each(|(handle, provider)| visit(*handle, provider.owner));
 }
 
+/// Forgets the providers of an owner that is chosen: they have been reported.
+pub(crate) fn forget(mut chosen: impl FnMut(usize) -> bool) {
+    STATE.lock().providers.retain(|_, provider| !chosen(provider.owner));
+}
+
 exports! {
     EtwRegister => register,
     EtwUnregister => unregister,

@@ -116,7 +116,7 @@ pub(crate) fn allocate(locations: i8, origin: Origin) -> *mut IRP {
         return core::ptr::null_mut();
     }
     let bytes = size_of_irp(locations);
-    let irp: *mut IRP = pool::allocate(Kind::NonPaged, bytes, TAG, false).cast();
+    let irp: *mut IRP = pool::allocate_object(bytes, TAG).cast();
     if !irp.is_null() {
         // SAFETY: fresh.
         unsafe { prepare(irp, bytes, locations) };

@@ -4,12 +4,13 @@
 
 extern crate alloc;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use wdk_rtl::irp as inline;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS, SL_PENDING_RETURNED, STATUS_PENDING};
 
+use crate::exports;
 use crate::stop::{self, Code, Stack};
 use crate::sync::Lock;
 
@@ -46,6 +47,8 @@ struct Outcome {
 
 struct State {
     records: BTreeMap<usize, Record>,
+    /// Addresses that were on record once.
+    gone: BTreeSet<usize>,
     /// Visits whose dispatch routine has not returned: completed, and how, or not.
     visits: BTreeMap<u64, Option<Outcome>>,
     next: u64,
@@ -53,6 +56,7 @@ struct State {
 
 static STATE: Lock<State> = Lock::new(State {
     records: BTreeMap::new(),
+    gone: BTreeSet::new(),
     visits: BTreeMap::new(),
     next: 1,
 });
@@ -64,12 +68,17 @@ pub(crate) fn insert(irp: *mut IRP, origin: Origin) {
         made: stop::call_stack(),
         visits: Vec::new(),
     };
-    STATE.lock().records.insert(irp.addr(), record);
+    let mut state = STATE.lock();
+    state.gone.remove(&irp.addr());
+    state.records.insert(irp.addr(), record);
 }
 
 /// Takes an IRP off the record.
 pub(crate) fn remove(irp: *mut IRP) -> Option<Origin> {
-    STATE.lock().records.remove(&irp.addr()).map(|record| record.origin)
+    let mut state = STATE.lock();
+    let record = state.records.remove(&irp.addr())?;
+    state.gone.insert(irp.addr());
+    Some(record.origin)
 }
 
 /// Whether the IRP is on record.
@@ -186,8 +195,24 @@ fn judge_kept(irp: *mut IRP, record: &Record, visit: u64, returned: NTSTATUS) ->
     }
 }
 
+/// Completes an IRP that Wine made.
+fn pass_on(irp: *mut IRP) {
+    type Complete = unsafe extern "C" fn(*mut IRP, i8);
+    if let Some(original) = exports::original(c"IofCompleteRequest") {
+        // SAFETY: Wine's function of that name has this type.
+        let original = unsafe { core::mem::transmute::<core::ptr::NonNull<core::ffi::c_void>, Complete>(original) };
+        // SAFETY: its owner completes it, and it was never ours.
+        unsafe { original(irp, 0) };
+    }
+}
+
 /// Whether an IRP may be completed now; reports why not, and other faults of the completion.
 pub(crate) fn check_completion(irp: *mut IRP) -> bool {
+    if !known(irp) && !STATE.lock().gone.contains(&irp.addr()) {
+        // Wine's own, for a device of a driver that was not entered through the loader: netio.sys's.
+        pass_on(irp);
+        return false;
+    }
     if !known(irp) {
         stop::report(Code::IrpCompletedTwice, [irp.addr(), 0, 0, 0]);
         return false;
@@ -228,4 +253,25 @@ pub(crate) fn for_each(mut visit: impl FnMut(usize, Origin, &Stack, bool)) {
     };
     all.iter()
         .for_each(|(irp, origin, made, visited)| visit(*irp, *origin, made, *visited));
+}
+
+/// Memory is freed: IRPs in it that their driver had initialised are gone, and should not be under way.
+pub(crate) fn freed(block: usize, size: usize) {
+    let end = block.saturating_add(size);
+    let busy: Vec<usize> = {
+        let mut state = STATE.lock();
+        let inside: Vec<usize> = state.records.range(block..end).map(|(irp, _)| *irp).collect();
+        inside
+            .into_iter()
+            .filter(|irp| {
+                state
+                    .records
+                    .remove(irp)
+                    .is_some_and(|record| !record.visits.is_empty())
+            })
+            .collect()
+    };
+    for irp in busy {
+        stop::report_about(Code::IrpFreedInUse, [irp, 0, 0, 0], b"memory freed");
+    }
 }

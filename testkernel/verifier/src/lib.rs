@@ -23,8 +23,10 @@ mod dpc;
 mod driver;
 mod etw;
 mod exports;
+mod fault;
 mod image;
 mod imports;
+mod inuse;
 mod irp;
 mod irptable;
 mod irql;
@@ -32,17 +34,20 @@ mod lookaside;
 mod lowres;
 mod mdl;
 mod modules;
+mod objects;
 mod order;
 mod pcw;
 mod pool;
 mod process;
 mod registry;
 mod request;
+mod rules;
 mod rundown;
 mod security;
 mod server;
 mod service;
 mod settings;
+mod special;
 mod spin;
 mod stop;
 mod sync;
@@ -80,6 +85,7 @@ static TABLES: &[&[Export]] = &[
     irql::EXPORTS,
     lookaside::EXPORTS,
     mdl::EXPORTS,
+    objects::EXPORTS,
     pcw::EXPORTS,
     pool::EXPORTS,
     rundown::EXPORTS,
@@ -98,6 +104,7 @@ fn install(own: *const u8) -> Option<()> {
     driver::note_present(own);
     let done = exports::install(kernel, TABLES)
         && request::possible()
+        && special::watch()
         && driver::watch()
         && server::install(kernel)
         && service::install(kernel);

@@ -132,6 +132,11 @@ unsafe extern "system" fn delete(list: *mut c_void) {
 
 unsafe extern "system" fn flush_ex(_list: *mut LOOKASIDE_LIST_EX) {}
 
+/// Forgets what was made by an owner that is chosen: it has been reported.
+pub(crate) fn forget(mut chosen: impl FnMut(usize) -> bool) {
+    LISTS.lock().retain(|_, owner| !chosen(*owner));
+}
+
 exports! {
     ExInitializeLookasideListEx => initialize_ex,
     ExDeleteLookasideListEx => delete,

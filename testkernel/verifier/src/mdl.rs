@@ -9,7 +9,7 @@ use wdk_sys::{
 };
 
 use crate::exports::exports;
-use crate::pool::{self, Kind};
+use crate::pool;
 use crate::user::PAGE;
 
 const TAG: u32 = u32::from_le_bytes(*b"Mdl ");
@@ -49,7 +49,7 @@ pub(crate) unsafe extern "system" fn allocate(
 ) -> *mut MDL {
     // SAFETY: plain arithmetic.
     let bytes = unsafe { size_of_mdl(base, length as usize) };
-    let mdl: *mut MDL = pool::allocate(Kind::NonPaged, bytes, TAG, false).cast();
+    let mdl: *mut MDL = pool::allocate_object(bytes, TAG).cast();
     if mdl.is_null() {
         return mdl;
     }
@@ -95,7 +95,7 @@ unsafe fn link(irp: &mut IRP, mdl: *mut MDL, last: bool) {
 /// The MDL is used no more.
 pub(crate) unsafe extern "system" fn free(mdl: *mut MDL) {
     // SAFETY: the driver's MDL.
-    if unsafe { (*mdl).MdlFlags } & OURS != 0 && pool::find(mdl.addr()).is_some() {
+    if unsafe { (*mdl).MdlFlags } & OURS != 0 && pool::is_block(mdl.addr()) {
         // SAFETY: it came from `allocate`.
         unsafe { pool::free(mdl.cast(), TAG) };
     } else {

@@ -78,6 +78,11 @@ pub(crate) fn for_each(mut visit: impl FnMut(usize, usize)) {
     objects.iter().for_each(|(object, owner)| visit(*object, *owner));
 }
 
+/// Forgets what was made by an owner that is chosen: it has been reported.
+pub(crate) fn forget(mut chosen: impl FnMut(usize) -> bool) {
+    OBJECTS.lock().retain(|_, owner| !chosen(*owner));
+}
+
 exports! {
     PcwRegister => register,
     PcwUnregister => unregister,

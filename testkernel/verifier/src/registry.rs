@@ -56,7 +56,7 @@ unsafe extern "system" fn open_driver_key(
     };
     // SAFETY: every pointer is to a live local, or the driver's variable.
     unsafe {
-        wdk_sys::ntddk::ZwCreateKey(
+        let status = wdk_sys::ntddk::ZwCreateKey(
             key,
             access,
             &raw mut attributes,
@@ -64,7 +64,8 @@ unsafe extern "system" fn open_driver_key(
             core::ptr::null_mut(),
             0,
             core::ptr::null_mut(),
-        )
+        );
+        crate::objects::opened(key, status)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::cancel;
 use crate::exports;
 use crate::irp;
 use crate::irptable::{self, Origin};
-use crate::pool::{self, Kind};
+use crate::pool;
 use crate::security;
 use crate::server;
 use crate::settings;
@@ -334,7 +334,7 @@ unsafe fn buffers(request: &mut Request) -> Option<()> {
         };
         request.room = if control.code & 3 == 0 { output } else { 0 };
         if room != 0 {
-            request.buffer = pool::allocate(Kind::NonPaged, room, TAG, false);
+            request.buffer = pool::allocate_object(room, TAG);
             if request.buffer.is_null() {
                 return None;
             }
@@ -425,14 +425,19 @@ pub(crate) unsafe fn call(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     unsafe { irp::io_call(device, irp) };
 }
 
-/// Requests that are with a driver's device: IRP, major function.
-pub(crate) fn for_each(mut visit: impl FnMut(*mut IRP, u8)) {
-    let all: alloc::vec::Vec<_> = REQUESTS
-        .lock()
-        .values()
-        .map(|request| (request.irp.expose_provenance(), request.major))
-        .collect();
-    for (irp, major) in all {
+/// Requests that a driver has: IRP, major function.
+pub(crate) fn held_by(driver: *const DRIVER_OBJECT, mut visit: impl FnMut(*mut IRP, u8)) {
+    let files = FILES.lock().clone();
+    let of = |file: usize| files.get(&file).is_some_and(|file| file.driver == driver.addr());
+    let held: alloc::vec::Vec<_> = {
+        let requests = REQUESTS.lock();
+        requests
+            .values()
+            .filter(|request| of(request.file))
+            .map(|request| (request.irp.expose_provenance(), request.major))
+            .collect()
+    };
+    for (irp, major) in held {
         visit(core::ptr::with_exposed_provenance_mut(irp), major);
     }
 }

@@ -121,6 +121,7 @@ pub(crate) unsafe fn drop_lock(lock: *mut usize) {
 }
 
 unsafe extern "system" fn initialize(lock: *mut usize) {
+    order::forget(lock.addr(), size_of::<usize>());
     // SAFETY: the driver's own lock, not yet used.
     unsafe { word(lock) }.store(0, Ordering::Release);
 }

@@ -69,3 +69,67 @@ pub(crate) fn raise_status(status: i32) -> ! {
     // SAFETY: any code and parameters are allowed.
     unsafe { wdk_sys::ntddk::KeBugCheckEx(0x1e, u64::from(status.cast_unsigned()), 0, 0, 0) }
 }
+
+/// Size of an x64 `CONTEXT`, and where it holds the stack and instruction pointers.
+const CONTEXT: usize = 1232;
+const CONTEXT_RSP: usize = 0x98;
+const CONTEXT_RIP: usize = 0xf8;
+
+#[repr(C, align(16))]
+struct Context([u8; CONTEXT]);
+
+impl Context {
+    fn word(&mut self, at: usize) -> *mut usize {
+        self.0.as_mut_ptr().wrapping_add(at).cast()
+    }
+}
+
+/// Fills `frames` with the instruction pointer of a context and the return addresses above it. Any IRQL.
+pub(crate) fn walk(context: *const c_void, frames: &mut [usize]) {
+    type Lookup = unsafe extern "system" fn(usize, *mut usize, *mut c_void) -> *mut c_void;
+    type Unwind = unsafe extern "system" fn(
+        u32,
+        usize,
+        usize,
+        *mut c_void,
+        *mut c_void,
+        *mut *mut c_void,
+        *mut usize,
+        *mut c_void,
+    ) -> *mut c_void;
+    static LOOKUP: Native = Native::new(c"RtlLookupFunctionEntry");
+    static UNWIND: Native = Native::new(c"RtlVirtualUnwind");
+    // SAFETY: these are the functions' signatures; a whole context is copied, and the copy unwound.
+    unsafe {
+        let (Some(lookup), Some(unwind)) = (LOOKUP.get::<Lookup>(), UNWIND.get::<Unwind>()) else {
+            return;
+        };
+        let mut copy = context.cast::<Context>().read();
+        for frame in frames {
+            let address = copy.word(CONTEXT_RIP).read();
+            if address == 0 {
+                return;
+            }
+            *frame = address;
+            let mut base = 0;
+            let function = lookup(address, &raw mut base, core::ptr::null_mut());
+            if function.is_null() {
+                let stack: *const usize = core::ptr::with_exposed_provenance(copy.word(CONTEXT_RSP).read());
+                copy.word(CONTEXT_RIP).write(stack.read());
+                copy.word(CONTEXT_RSP).write(stack.addr().wrapping_add(8));
+                continue;
+            }
+            let (mut data, mut establisher) = (core::ptr::null_mut(), 0);
+            unwind(
+                0,
+                base,
+                address,
+                function,
+                (&raw mut copy).cast(),
+                &raw mut data,
+                &raw mut establisher,
+                core::ptr::null_mut(),
+            );
+        }
+    }
+}

@@ -16,9 +16,9 @@ pub(crate) type VectoredHandler = unsafe extern "system" fn(*mut c_void) -> i32;
 
 pub(crate) const MEM_COMMIT: u32 = 0x1000;
 pub(crate) const MEM_RESERVE: u32 = 0x2000;
+const MEM_DECOMMIT: u32 = 0x4000;
 pub(crate) const MEM_RELEASE: u32 = 0x8000;
 pub(crate) const PAGE_NOACCESS: u32 = 0x01;
-pub(crate) const PAGE_READONLY: u32 = 0x02;
 pub(crate) const PAGE_READWRITE: u32 = 0x04;
 pub(crate) const PAGE_EXECUTE_READWRITE: u32 = 0x40;
 pub(crate) const INFINITE: u32 = u32::MAX;
@@ -100,6 +100,24 @@ pub(crate) unsafe fn overwrite<T>(place: *mut T, value: T) -> bool {
     // SAFETY: this is the protection the pages had.
     unsafe { protect(place.cast(), size_of::<T>(), old) };
     true
+}
+
+/// Makes pages inaccessible and gives their memory back, keeping their addresses.
+///
+/// # Safety
+/// Nobody uses the pages.
+pub(crate) unsafe fn discard(address: *mut c_void, bytes: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { VirtualFree(address, bytes, MEM_DECOMMIT) };
+}
+
+/// Makes one page accessible.
+///
+/// # Safety
+/// The page is reserved.
+pub(crate) unsafe fn open_page(address: *mut c_void) -> bool {
+    // SAFETY: as the caller promises.
+    !unsafe { VirtualAlloc(address, PAGE, MEM_COMMIT, PAGE_READWRITE) }.is_null()
 }
 
 /// A module of this process by name (UTF-16, NUL-terminated).

@@ -41,8 +41,6 @@ const SIZE: usize = 64;
 struct Item {
     object: *mut DEVICE_OBJECT,
     queued: Option<(Routine, *mut c_void)>,
-    /// Allocated by IoAllocateWorkItem.
-    allocated: bool,
     owner: usize,
 }
 
@@ -56,14 +54,13 @@ struct Ride {
     wine: PIO_WORKITEM,
 }
 
-fn note(item: PIO_WORKITEM, object: *mut DEVICE_OBJECT, allocated: bool) {
+fn note(item: PIO_WORKITEM, object: *mut DEVICE_OBJECT) {
     let owner = stop::caller();
     ITEMS.lock().insert(
         item.addr(),
         Item {
             object,
             queued: None,
-            allocated,
             owner,
         },
     );
@@ -73,7 +70,7 @@ unsafe extern "system" fn allocate(device: *mut DEVICE_OBJECT) -> PIO_WORKITEM {
     let item: PIO_WORKITEM =
         crate::pool::allocate(crate::pool::Kind::NonPaged, SIZE, u32::from_le_bytes(*b"IoWk"), false).cast();
     if !item.is_null() {
-        note(item, device, true);
+        note(item, device);
     }
     item
 }
@@ -97,7 +94,7 @@ unsafe extern "system" fn size() -> u32 {
 }
 
 unsafe extern "system" fn initialize(object: *mut c_void, item: PIO_WORKITEM) {
-    note(item, object.cast(), false);
+    note(item, object.cast());
 }
 
 unsafe extern "system" fn uninitialize(item: PIO_WORKITEM) {
@@ -178,6 +175,11 @@ pub(crate) fn for_each(mut visit: impl FnMut(usize, usize, bool)) {
     items
         .iter()
         .for_each(|(item, entry)| visit(*item, entry.owner, entry.queued.is_some()));
+}
+
+/// Forgets the items of an owner that is chosen: they have been reported, and are not to run any more.
+pub(crate) fn forget(mut chosen: impl FnMut(usize) -> bool) {
+    ITEMS.lock().retain(|_, item| !chosen(item.owner));
 }
 
 exports! {
