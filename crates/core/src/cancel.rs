@@ -208,4 +208,4 @@ mod tests {
 
 #[cfg(all(test, loom))]
 #[path = "models/cancel.rs"]
-mod model;
+mod interleavings;

@@ -264,4 +264,4 @@ mod tests {
 
 #[cfg(all(test, loom))]
 #[path = "models/generation.rs"]
-mod model;
+mod interleavings;

@@ -1,4 +1,5 @@
-//! Atomics, at any IRQL: the processor's own, or loom's when the concurrent parts are model-checked (`--cfg loom`).
+//! Atomics, at any IRQL: the processor's own, or loom's when the concurrent parts are model-checked:
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p wskguard-core --lib interleavings`. The models are in `models/`.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};

@@ -143,4 +143,4 @@ impl<const W: usize, M: Memory> Ring<W, M> {
 
 #[cfg(all(test, loom))]
 #[path = "../models/ring.rs"]
-mod model;
+mod interleavings;

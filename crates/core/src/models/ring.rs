@@ -6,9 +6,9 @@ use loom::{sync::Arc, thread};
 
 static HEAP: Heap = Heap::new(isize::MAX);
 
-fn race(len: usize, writers: &'static [&'static [u64]], reads: usize) {
+fn race(len: usize, writers: &'static [&'static [u64]], reads: usize, preemptions: usize) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(preemptions);
     model.check(move || {
         let ring = Arc::new(Ring::<2, _>::new(&HEAP, len).unwrap());
         let threads: Vec<_> = writers
@@ -41,16 +41,16 @@ fn race(len: usize, writers: &'static [&'static [u64]], reads: usize) {
 
 #[test]
 fn two_writers_in_one_slot() {
-    race(1, &[&[1], &[2]], 1);
+    race(1, &[&[1], &[2]], 1, 3);
 }
 
 #[test]
 fn a_writer_that_laps_the_reader() {
-    race(1, &[&[1, 2, 3]], 2);
-    race(2, &[&[1, 2, 3]], 2);
+    race(1, &[&[1, 2, 3]], 2, 3);
+    race(2, &[&[1, 2, 3]], 2, 3);
 }
 
 #[test]
 fn two_writers_that_lap_each_other() {
-    race(2, &[&[1, 2], &[3, 4]], 1);
+    race(2, &[&[1, 2], &[3, 4]], 1, 2);
 }

@@ -411,4 +411,4 @@ mod tests;
 
 #[cfg(all(test, loom))]
 #[path = "../models/table.rs"]
-mod model;
+mod interleavings;
