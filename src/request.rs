@@ -15,9 +15,12 @@ use wdk_sys::{
     STATUS_NOT_SUPPORTED, STATUS_PENDING,
     ntddk::{IoCancelIrp, IoInitializeIrp, IoReleaseCancelSpinLock},
 };
-use wskguard_core::cancel::{CancelRoutine, Duty, Handshake};
+use wskguard_core::{
+    cancel::{CancelRoutine, Duty, Handshake},
+    counters::Counter,
+};
 
-use crate::guard::TAG_REQUEST;
+use crate::guard::{TAG_REQUEST, guard};
 use crate::work::WorkItem;
 
 /// An IRP with one stack location, as `IoSizeOfIrp(1)` measures it.
@@ -148,11 +151,11 @@ impl<F: Finish> Ready<F> {
     /// As [`Self::send`]; the pointer may be used until the provider completes our IRP, and only by `call` and the provider.
     pub unsafe fn send_with(self, client: PIRP, finish: F, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
         // SAFETY: as the caller promises.
-        if let Some(prepared) = unsafe { self.prepare(client, finish) } {
+        match unsafe { self.prepare(client, finish) } {
             // SAFETY: as the caller promises.
-            unsafe { prepared.launch(call) };
+            Some(prepared) => unsafe { prepared.launch_inline(call) },
+            None => STATUS_PENDING,
         }
-        STATUS_PENDING
     }
 
     /// The first half of [`Self::send`]: see [`prepare`].
@@ -173,14 +176,13 @@ pub struct Prepared<F: Finish>(NonNull<Request<F>>);
 unsafe impl<F: Finish + Send> Send for Prepared<F> {}
 
 impl<F: Finish> Prepared<F> {
-    /// Gives our IRP to the provider.
+    /// Gives our IRP to the provider, after the client's call has returned.
     ///
     /// # Safety
     /// `call` passes the IRP it is given to one function of the provider and returns that function's status.
     pub unsafe fn launch(self, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) {
         let block = self.0;
-        let own = Request::own_irp(block);
-        let status = call(own, Request::kept(block));
+        let status = call(Request::own_irp(block), Request::kept(block));
         // SAFETY: the CALL bit keeps the block alive.
         match unsafe { block.as_ref() }.handshake.returned(status < 0) {
             // SAFETY: the provider gave our IRP back untouched.
@@ -188,6 +190,24 @@ impl<F: Finish> Prepared<F> {
             // SAFETY: the duty was just given to us.
             duty => unsafe { perform(block, duty) },
         }
+    }
+
+    /// Gives our IRP to the provider, inside the client's call. Returns what that call returns: `STATUS_PENDING`, or, where the
+    /// provider fails the call and leaves the IRP alone, its status, with the client's IRP as it came.
+    ///
+    /// # Safety
+    /// As [`Self::launch`], before the client's call returns.
+    pub unsafe fn launch_inline(self, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
+        let block = self.0;
+        let status = call(Request::own_irp(block), Request::kept(block));
+        // SAFETY: the CALL bit keeps the block alive.
+        match unsafe { block.as_ref() }.handshake.returned(status < 0) {
+            // SAFETY: the provider gave our IRP back untouched, and the client's call has not returned.
+            Duty::Abandoned => return unsafe { given_back(block, status) },
+            // SAFETY: the duty was just given to us.
+            duty => unsafe { perform(block, duty) },
+        }
+        STATUS_PENDING
     }
 
     /// Has [`Finish::before_call`] launch it, at `PASSIVE_LEVEL`.
@@ -246,6 +266,33 @@ unsafe fn abandoned<F: Finish>(block: NonNull<Request<F>>, status: NTSTATUS) {
     let duty = unsafe { block.as_ref() }.handshake.returned(true);
     // SAFETY: the duty was just given to us.
     unsafe { perform(block, duty) };
+}
+
+/// The provider failed the call and left our IRP alone: so do we with the client's, unless its cancel routine runs already.
+unsafe fn given_back<F: Finish>(block: NonNull<Request<F>>, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: the CALL bit keeps the block alive.
+    let request = unsafe { block.as_ref() };
+    let (client, cancellable) = (request.client, request.cancellable);
+    // SAFETY: the client's IRP stays until somebody is told to complete it.
+    if cancellable && unsafe { irp::set_cancel_routine(client, None) }.is_none() {
+        // SAFETY: as a completion would.
+        unsafe { abandoned(block, status) };
+        return STATUS_PENDING;
+    }
+    guard().count(Counter::ProviderFailedUncompleted);
+    // SAFETY: ours to fill.
+    unsafe { irp::set_status(Request::own_irp(block), status, 0) };
+    // SAFETY: as a completion routine would. A failure takes no work.
+    drop(unsafe { finish(block) });
+    // SAFETY: `prepare` did those two, and nobody else has touched the IRP.
+    unsafe { irp::give_back(client) };
+    // The client's IRP is settled: nobody is to complete it.
+    let _ = request.handshake.completed(CancelRoutine::Cleared);
+    let _ = request.handshake.client_completed();
+    let duty = request.handshake.returned(true);
+    // SAFETY: the duty was just given to us.
+    unsafe { perform(block, duty) };
+    status
 }
 
 /// Marks the client's IRP pending and readies ours. `None` when the client had cancelled before: its IRP is completed.

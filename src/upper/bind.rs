@@ -75,7 +75,10 @@ impl Finish for Bind {
         let endpoint = bind.endpoint.clone();
         let status = initial::make_exclusive(&endpoint);
         if status >= 0 {
-            launch(prepared);
+            // SAFETY: not launched yet.
+            let call = unsafe { call_of(&prepared) };
+            // SAFETY: the call passes our IRP to one function.
+            unsafe { prepared.launch(call) };
         } else {
             prepared.fail(status);
         }
@@ -83,19 +86,20 @@ impl Finish for Bind {
     }
 }
 
-/// Gives a bind to the provider, with the copy of the address in the block.
-fn launch(prepared: Prepared<Bind>) {
-    // SAFETY: the request is not launched yet.
+/// The call of a bind, with the copy of the address in the block.
+///
+/// # Safety
+/// The request is not launched yet.
+unsafe fn call_of(prepared: &Prepared<Bind>) -> impl FnOnce(PIRP, *mut Bind) -> NTSTATUS + use<> {
+    // SAFETY: as the caller promises.
     let bind = unsafe { &*prepared.data() };
     let (lower, function, flags) = (bind.endpoint.lower(), bind.function, bind.flags);
-    let call = |own, kept: *mut Bind| {
+    move |own, kept: *mut Bind| {
         // SAFETY: the block keeps the copy of the address until the provider completes our IRP.
         let address = unsafe { &raw mut (*kept).address }.cast();
         // SAFETY: the client's arguments, with our copy of the address and our IRP.
         unsafe { function(lower, address, flags, own) }
-    };
-    // SAFETY: the call above passes our IRP to one function.
-    unsafe { prepared.launch(call) };
+    }
 }
 
 /// Decides a bind, counts it, and audits it when it goes no further.
@@ -218,12 +222,18 @@ pub unsafe extern "system" fn bind<T: Binds>(
         learning: None,
     };
     // SAFETY: the client's IRP, and a fresh block.
-    if let Some(prepared) = unsafe { request.prepare(irp, finish) } {
-        match exclusive {
-            None => launch(prepared),
-            Some(work) if endpoint.enter() => prepared.after_work(work),
-            Some(_) => prepared.fail(STATUS_INVALID_DEVICE_STATE),
+    let Some(prepared) = (unsafe { request.prepare(irp, finish) }) else {
+        return STATUS_PENDING;
+    };
+    match exclusive {
+        None => {
+            // SAFETY: not launched yet.
+            let call = unsafe { call_of(&prepared) };
+            // SAFETY: the call passes our IRP to one function.
+            return unsafe { prepared.launch_inline(call) };
         }
+        Some(work) if endpoint.enter() => prepared.after_work(work),
+        Some(_) => prepared.fail(STATUS_INVALID_DEVICE_STATE),
     }
     STATUS_PENDING
 }

@@ -118,12 +118,13 @@ pub unsafe extern "system" fn socket(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else {
-        return STATUS_INVALID_HANDLE;
-    };
+    let client = unsafe { client_of(client) };
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
+    let Some(client) = client else {
+        return STATUS_INVALID_HANDLE;
+    };
     let (lower_client, function) = match client.lower() {
         Ok((lower_client, table)) => (lower_client, table.WskSocket),
         // SAFETY: the client's IRP, which went nowhere.
@@ -153,7 +154,12 @@ pub unsafe extern "system" fn socket(
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
     };
-    let own_context = endpoint.as_context();
+    // A basic socket has neither context nor callbacks.
+    let own_context = if category == Category::Basic {
+        context
+    } else {
+        endpoint.as_context()
+    };
     let (Some(finish), Some(request)) = (Create::of(endpoint, None), Request::<Create>::allocate()) else {
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
@@ -207,12 +213,13 @@ pub unsafe extern "system" fn socket_connect(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: WSK's contract.
-    let Some(client) = (unsafe { client_of(client) }) else {
-        return STATUS_INVALID_HANDLE;
-    };
+    let client = unsafe { client_of(client) };
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
+    let Some(client) = client else {
+        return STATUS_INVALID_HANDLE;
+    };
     let (lower_client, function) = match client.lower() {
         Ok((lower_client, table)) => (lower_client, table.WskSocketConnect),
         // SAFETY: the client's IRP, which went nowhere.

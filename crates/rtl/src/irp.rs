@@ -132,6 +132,26 @@ pub unsafe fn mark_pending(irp: PIRP) {
     }
 }
 
+/// Undoes [`set_next_location`] and [`mark_pending`]: the IRP is its sender's again, as it came.
+///
+/// # Safety
+/// `irp` is valid, owned by the caller, who has just done those two to it and nothing else.
+pub unsafe fn give_back(irp: PIRP) {
+    // SAFETY: as the caller promises.
+    let location = unsafe { current_location(irp) };
+    // SAFETY: the caller owns it.
+    let location = unsafe { &mut *location };
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the SL_* flags fit in the byte that holds them"
+    )]
+    {
+        location.Control &= !(SL_PENDING_RETURNED as u8);
+    }
+    // SAFETY: the location above is the one it came from.
+    unsafe { skip_current_location(irp) };
+}
+
 /// `IoSetCancelRoutine`: the previous routine; `None` means that it has been, or is being, called.
 ///
 /// # Safety
