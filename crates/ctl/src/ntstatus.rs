@@ -10,6 +10,8 @@ pub const CANCELLED: u32 = 0xC000_0120;
 pub const DEVICE_BUSY: u32 = 0x8000_0011;
 /// `STATUS_INVALID_IMAGE_FORMAT`: no valid policy image.
 pub const INVALID_IMAGE_FORMAT: u32 = 0xC000_007B;
+/// `STATUS_NO_SUCH_DEVICE`: the device is going away.
+pub const NO_SUCH_DEVICE: u32 = 0xC000_000E;
 /// `STATUS_NOT_FOUND`.
 pub const NOT_FOUND: u32 = 0xC000_0225;
 /// `STATUS_REQUEST_NOT_ACCEPTED`: another policy generation is in force than was expected.

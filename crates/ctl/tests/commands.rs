@@ -79,6 +79,11 @@ fn failures() {
     assert_snapshot!("denied_change", run(&["stop"], &mut read_only.clone()));
     let odd = driver([refusal(Code::QueryStatus, 0xC000_009A)]);
     assert_snapshot!("status_code", both(&["status"], &odd));
+    let going = run(
+        &["status"],
+        &mut driver([refusal(Code::QueryStatus, ntstatus::NO_SUCH_DEVICE)]),
+    );
+    assert!(going.contains("exit 3"), "{going}");
     let short = driver([reply(Code::QueryStatus, &[&[1, 0, 0, 0]])]);
     assert_snapshot!("malformed", both(&["status"], &short));
     assert_snapshot!(

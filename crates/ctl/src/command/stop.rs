@@ -145,8 +145,9 @@ fn service_failure(error: ServiceError) -> Failure {
     match error {
         ServiceError::NotRunning => Failure::new(Exit::DriverAbsent, "the service is not running"),
         ServiceError::AccessDenied => Failure::from(Error::AccessDenied),
-        ServiceError::Timeout => Failure::new(Exit::StillHeld, "the service did not stop in time")
-            .hint("another program may have the driver's device open"),
+        ServiceError::Timeout => Failure::new(Exit::StillHeld, "the service did not stop in time").hint(
+            "another program has the driver's device open, `audit tail --follow` for one: it stops when that ends",
+        ),
         ServiceError::Win32(error) => Failure::new(
             Exit::Failed,
             format!("the service manager could not stop the service: Win32 error {error}"),

@@ -43,7 +43,8 @@ pub enum Error {
 impl Error {
     pub(crate) fn new(code: Code, error: TransportError) -> Self {
         match error {
-            TransportError::Absent => Self::Absent,
+            // Stopped, but somebody still has the device open.
+            TransportError::Absent | TransportError::Status(ntstatus::NO_SUCH_DEVICE) => Self::Absent,
             TransportError::AccessDenied | TransportError::Status(ntstatus::ACCESS_DENIED) => Self::AccessDenied,
             TransportError::Status(status) => Self::Status { code, status },
             TransportError::Win32(error) => Self::Win32(error),
