@@ -37,22 +37,24 @@ const fn product(name: &'static str, package: &'static str, built: &'static str,
 }
 
 /// Drivers.
-pub(crate) const DRIVERS: [Product; 4] = [
+pub(crate) const DRIVERS: [Product; 5] = [
     product("wskguard", "wskguard", "wskguard.dll", "wskguard.sys"),
     product("netio", "testkernel-netio", "netio.dll", "netio.sys"),
     product("verifier", "testkernel-verifier", "verifier.dll", "verifier.sys"),
     product("probe", "testkernel-probe", "probe.dll", "probe.sys"),
+    product("faulty", "testkernel-faulty", "faulty.dll", "faulty.sys"),
 ];
 
 /// User-mode programs.
-pub(crate) const PROGRAMS: [Product; 2] = [
+pub(crate) const PROGRAMS: [Product; 3] = [
     product("ctl", "wskguardctl", "wskguardctl.exe", "wskguardctl.exe"),
     product("hlk", "wskguard-hlk", "wskguard-hlk.exe", "hlk.exe"),
+    product("check", "testkernel-check", "check.exe", "check.exe"),
 ];
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
-    /// Build only this: wskguard, netio, verifier, probe, ctl or hlk (may be repeated)
+    /// Build only this: wskguard, netio, verifier, probe, faulty, ctl, hlk or check (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 }

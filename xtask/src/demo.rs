@@ -1,13 +1,13 @@
 //! `cargo xtask demo`: wskguard at work, on the test kernel.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::{
     build,
     layout::Layout,
-    session::{Options, Session},
+    session::{Options, Session, wine_path},
     setup,
 };
 
@@ -50,9 +50,4 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
     session.forget_log();
     println!("demo: ok");
     Ok(())
-}
-
-/// How Wine names a file of the host.
-fn wine_path(path: &Path) -> String {
-    format!("Z:{}", path.display()).replace('/', "\\")
 }

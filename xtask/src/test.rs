@@ -10,8 +10,7 @@ use crate::{
     checks, command,
     layout::Layout,
     report::{Counts, Report},
-    reproducible, setup,
-    suite::{self, SuiteCommand},
+    reproducible, setup, suite,
     wdk::Wdk,
 };
 
@@ -48,10 +47,15 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
         } else {
             reproducible::test(layout, &mut report);
         }
-        println!("Suite on the test kernel");
-        match suite::run(layout, &SuiteCommand::default()) {
-            Ok(counts) => report.add("hlk", counts),
-            Err(error) => report.test("hlk", || Err(error)),
+        println!("Test kernel");
+        for (name, suite) in [
+            ("verifier", suite::run_verifier_cases as fn(&Layout) -> _),
+            ("hlk", suite::run_all),
+        ] {
+            match suite(layout) {
+                Ok(counts) => report.add(name, counts),
+                Err(error) => report.test(name, || Err(error)),
+            }
         }
     }
     report.close()

@@ -275,3 +275,8 @@ fn place(from: &Path, to: &Path) -> Result<()> {
     std::io::copy(&mut source, &mut copy)?;
     Ok(())
 }
+
+/// How Wine names a file of the host.
+pub(crate) fn wine_path(path: &Path) -> String {
+    format!("Z:{}", path.display()).replace('/', "\\")
+}
