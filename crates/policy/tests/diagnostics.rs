@@ -96,6 +96,9 @@ const WARNINGS: &[(&str, &str, &str, &str)] = &[
     ("HEAD SET action = \"allow\"\n[[rule]]\nname = \"s\"\nrequest = \"set\"\noption = \"SO_KEEPALIVE\"\naction = \"deny\"", "\"s\"", "`s` never decides", "by `r`"),
     ("HEAD SET option = \"SO_KEEPALIVE\"\nnew = 2\naction = \"deny\"", "2", "SO_KEEPALIVE is a boolean", "never matches"),
     ("HEAD SET option = \"SO_KEEPALIVE\"\naction = \"force\"\nvalue = 2", "2", "SO_KEEPALIVE is a boolean", "`0` or `1`"),
+    ("HEAD SET option = 1\nlevel = \"IPPROTO_TCP\"\nnew = 1\naction = \"deny\"", "new", "`new` has no effect here", "SOL_SOCKET"),
+    ("HEAD SET level = \"IPPROTO_TCP\"\naction = \"clamp\"\nmax = 1", "max", "`max` has no effect here", "SOL_SOCKET"),
+    ("HEAD SET option = \"SO_MAX_MSG_SIZE\"\nold = 1\naction = \"deny\"", "old", "`old` has no effect here", "no record"),
     ("HEAD SET option = \"SO_TYPE\"\naction = \"force\"\nvalue = 2", "\"force\"", "SO_TYPE cannot be set", ""),
 ];
 

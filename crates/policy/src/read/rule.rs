@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use wskguard_core::SOL_SOCKET;
-use wskguard_core::catalogue::{self, Kind, Row, Space};
+use wskguard_core::catalogue::{self, Kind, Opt, Row, Space};
 use wskguard_core::policy::layout;
+use wskguard_core::semantics::{Flag, Number};
 
 use super::RuleSpans;
 use super::table::{Reader, Table, Value, unsigned};
@@ -224,16 +225,37 @@ impl Reader<'_> {
         self.code_number(value, Some(number), "the name or number of a level")
     }
 
-    /// Reports numbers on an option whose value is none.
+    /// Reports numbers on an option whose value is none, and questions those that wskguard does not know.
     pub(super) fn numbers_make_sense(&mut self, table: &Table<'_>, scope: Option<Scope>) {
-        let Some(row) = scope.and_then(row) else { return };
-        if !is_number(row) {
-            for key in ["new", "old", "min", "max", "value", "map"] {
-                if let Some((place, _)) = table.get(key) {
-                    let error = Diagnostic::error(place, format!("the value of {} is not a number", row.name));
-                    self.push(error.label(format!("`{key}` compares numbers")));
+        match scope {
+            None | Some(Scope::Any | Scope::Ioctl(_) | Scope::Level(SOL_SOCKET)) => {}
+            Some(scope) => match row(scope) {
+                Some(row) if !is_number(row) => self.no_number(table, row),
+                Some(row) if !is_recorded(row) => {
+                    self.unknown(table, &["old"], "wskguard keeps no record of this option");
                 }
+                Some(_) => {}
+                None => self.unknown(
+                    table,
+                    &["new", "old", "min", "max", "map"],
+                    "wskguard reads only the values of SOL_SOCKET options",
+                ),
+            },
+        }
+    }
+
+    fn no_number(&mut self, table: &Table<'_>, row: &Row) {
+        for key in ["new", "old", "min", "max", "value", "map"] {
+            if let Some((place, _)) = table.get(key) {
+                let error = Diagnostic::error(place, format!("the value of {} is not a number", row.name));
+                self.push(error.label(format!("`{key}` compares numbers")));
             }
+        }
+    }
+
+    fn unknown(&mut self, table: &Table<'_>, keys: &[&str], why: &str) {
+        for (key, (place, _)) in keys.iter().filter_map(|key| Some((key, table.get(key)?))) {
+            self.push(Diagnostic::warning(place, format!("`{key}` has no effect here")).label(why));
         }
     }
 
@@ -253,6 +275,11 @@ fn row(scope: Scope) -> Option<&'static Row> {
         Scope::Option { level, code } => catalogue::option(level, code),
         _ => None,
     }
+}
+
+/// Whether wskguard knows the value that an endpoint has.
+fn is_recorded(row: &Row) -> bool {
+    matches!(row.id, Opt::Linger | Opt::DontLinger) || Flag::of(row.id).is_some() || Number::of(row.id).is_some()
 }
 
 /// Whether wskguard reads its value as a number.
