@@ -14,8 +14,9 @@ use wdk_sys::{
 
 use crate::level::{routine, utf16};
 use crate::status::{STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_FOUND, STATUS_SUCCESS, is_success};
-use crate::{commands, report};
+use crate::{commands, host, report};
 
+type Dispatch = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS;
 type DriverInitialize = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING) -> NTSTATUS;
 
 fn unicode(text: &[u16]) -> UNICODE_STRING {
@@ -50,7 +51,7 @@ unsafe extern "C" fn initialize(driver: *mut DRIVER_OBJECT, _path: *mut UNICODE_
     // SAFETY: the driver object is ours, and the names outlive the calls.
     unsafe {
         for (code, routine) in [
-            (IRP_MJ_CREATE, open_or_close as unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS),
+            (IRP_MJ_CREATE, open_or_close as Dispatch),
             (IRP_MJ_CLOSE, open_or_close),
             (IRP_MJ_DEVICE_CONTROL, control),
         ] {
@@ -68,36 +69,36 @@ unsafe extern "C" fn initialize(driver: *mut DRIVER_OBJECT, _path: *mut UNICODE_
     }
 }
 
-/// Completes an IRP of this device the way the host's own drivers do. The verifier, which keeps books of the IRPs of drivers that
-/// were loaded as such, does not know them.
+/// Completes an IRP of this device. Where the verifier has not taken the driver object in hand, the IRP comes straight from the host,
+/// the verifier does not know it, and the host's own function completes it.
 ///
 /// # Safety
 /// The IRP is ours.
-unsafe fn complete(irp: *mut IRP, status: NTSTATUS, information: usize) {
+unsafe fn complete(device: *mut DEVICE_OBJECT, irp: *mut IRP, status: NTSTATUS, information: usize) {
     type IoCompleteRequest = unsafe extern "system" fn(*mut IRP, u8);
-    let function = routine(utf16!(b"IoCompleteRequest"));
-    // SAFETY: as the caller promises; the name has this signature.
+    // SAFETY: as the caller promises; the device is ours, and the name has this signature.
     unsafe {
         irp::set_status(irp, status, information);
-        if function.is_null() {
-            irp::complete(irp, irp::IO_NO_INCREMENT);
-        } else {
-            core::mem::transmute::<*mut c_void, IoCompleteRequest>(function)(irp, 0);
+        let ours = (*(*device).DriverObject).MajorFunction.get(IRP_MJ_DEVICE_CONTROL as usize).copied().flatten();
+        let direct = ours.is_some_and(|routine| core::ptr::fn_addr_eq(routine, control as Dispatch));
+        match host::ntoskrnl::original(c"IoCompleteRequest").filter(|_| direct) {
+            Some(function) => core::mem::transmute::<*const c_void, IoCompleteRequest>(function)(irp, 0),
+            None => irp::complete(irp, irp::IO_NO_INCREMENT),
         }
     }
 }
 
 /// # Safety
 /// The I/O manager calls it.
-unsafe extern "C" fn open_or_close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+unsafe extern "C" fn open_or_close(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the IRP is ours.
-    unsafe { complete(irp, STATUS_SUCCESS, 0) };
+    unsafe { complete(device, irp, STATUS_SUCCESS, 0) };
     STATUS_SUCCESS
 }
 
 /// # Safety
 /// The I/O manager calls it.
-unsafe extern "C" fn control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the IRP is ours, and the system buffer as long as the longer of its two sides.
     unsafe {
         let parameters = irp::device_control(irp);
@@ -109,7 +110,7 @@ unsafe extern "C" fn control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
         } else {
             (STATUS_INVALID_DEVICE_REQUEST, 0)
         };
-        complete(irp, status, length);
+        complete(device, irp, status, length);
         status
     }
 }

@@ -1,6 +1,7 @@
 //! Sockets of the host, overlapped and bound to the engine's completion port. They may only be used by the engine's threads: a
 //! request dies with the thread that made it.
 
+pub(crate) mod ntoskrnl;
 pub(crate) mod sys;
 
 mod address;

@@ -21,7 +21,6 @@ pub(crate) const SIO_GET_EXTENSION_FUNCTION_POINTER: u32 = 0xC800_0006;
 pub(crate) const SO_UPDATE_ACCEPT_CONTEXT: i32 = 0x700B;
 pub(crate) const SO_UPDATE_CONNECT_CONTEXT: i32 = 0x7010;
 pub(crate) const MSG_OOB: u32 = 1;
-pub(crate) const MSG_PEEK: u32 = 2;
 pub(crate) const GET_MODULE_HANDLE_EX_FLAG_PIN: u32 = 1;
 pub(crate) const GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS: u32 = 4;
 
@@ -192,6 +191,7 @@ unsafe extern "system" {
     ) -> BOOL;
     pub(crate) fn PostQueuedCompletionStatus(port: HANDLE, bytes: u32, key: usize, overlapped: *mut c_void) -> BOOL;
     pub(crate) fn CancelIoEx(file: HANDLE, overlapped: *mut OVERLAPPED) -> BOOL;
+    pub(crate) fn GetModuleHandleW(name: *const u16) -> HANDLE;
     pub(crate) fn GetModuleHandleExW(flags: u32, name: *const c_void, module: *mut HANDLE) -> BOOL;
 }
 
