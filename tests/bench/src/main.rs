@@ -1,4 +1,4 @@
-//! Benchmarks of the core: `wskguard-bench [core] [--rounds N] [--only PART] [--json]`.
+//! Benchmarks of the core: `cargo run --profile bench -p wskguard-bench -- [core] [--rounds N] [--only PART] [--json]`.
 //!
 //! Prints a line per result, or with `--json` an array of `{name, value, unit, target, met}`. Fails when a target was missed.
 //! Absolute times depend on the machine; the targets are ratios between contenders that ran in turn, and rates far from its limits.
