@@ -128,6 +128,9 @@ pub fn drain(call: Call<'_>) -> Result<usize, NTSTATUS> {
     let drained = clients.drain(request.begin == 1);
     let count = clients.count();
     drop(clients);
+    if drained {
+        guard.waiters.abandon_all();
+    }
     reply.finish(&DrainReply {
         header: Header::of::<DrainReply>(),
         clients: count,

@@ -124,6 +124,14 @@ impl Waiters {
         let _ = unsafe { KeInsertQueueDpc(self.dpc.get(), core::ptr::null_mut(), core::ptr::null_mut()) };
     }
 
+    /// Completes every pended read with `STATUS_CANCELLED`: the driver is to be stopped, which an open handle would prevent.
+    pub fn abandon_all(&self) {
+        while let Some((pended, _)) = self.take(|_| true) {
+            // SAFETY: taken out, so ours to complete.
+            unsafe { complete(pended, STATUS_CANCELLED, 0) };
+        }
+    }
+
     /// Completes what is pended on an open with `STATUS_CANCELLED`: its handle is being closed.
     pub fn abandon(&self, opened: &Opened) {
         if let Some((pended, _)) = self.take(|other| core::ptr::eq(other, opened)) {

@@ -44,9 +44,17 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
         "wskguard could not be stopped; the drivers printed:\n{}",
         session.printed()
     );
-    session.stop_drivers(&options)?;
+    for client in ["probe2", "probe"] {
+        session.stop_service(client)?;
+    }
+    let left = session.run(&out.join("hlk.exe"), &["leftovers".to_owned()], LIMIT)?;
     let printed = session.printed();
-    print!("{printed}");
+    ensure!(
+        left.success(),
+        "something was left behind; the drivers printed:\n{printed}"
+    );
+    ensure!(!printed.contains("STOP"), "the verifier found faults:\n{printed}");
+    session.stop_service("verifier")?;
     session.forget_log();
     println!("demo: ok");
     Ok(())

@@ -16,6 +16,7 @@ mod session;
 mod setup;
 mod suite;
 mod test;
+mod vectors;
 mod wdk;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Check(checks::CheckCommand),
     /// Run the HLK-style suite on the test kernel against what `build` made
     Hlk(suite::SuiteCommand),
+    /// Run conformance vectors
+    Vectors(vectors::VectorsCommand),
     /// Show wskguard at work on the test kernel
     Demo,
     /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
@@ -76,6 +79,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(command) => test::run(&layout, &command),
         Command::Check(command) => checks::run_command(&layout, &command),
         Command::Hlk(command) => suite::run_command(&layout, &command),
+        Command::Vectors(command) => vectors::run(command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use probe_protocol::netio;
 use probe_protocol::probe::{Medium, Op, Transfer, TransferReport};
+use testkernel_check::verifier::Verifier;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::check;
@@ -177,4 +178,25 @@ impl Companion<'_> {
         }
         Ok(())
     }
+}
+
+/// `hlk leftovers`: what wskguard.sys, now unloaded, has left in the pool, and what the verifier has against anybody.
+pub(crate) fn leftovers() -> Result<()> {
+    const TAGS: [&[u8; 4]; 6] = [b"WsGc", b"WsGe", b"WsGr", b"WsGt", b"WsGp", b"WsGs"];
+    let verifier = Verifier::open().context("verifier.sys")?;
+    for tag in TAGS {
+        let pool = verifier.pool(Some(*tag))?;
+        println!(
+            "    pool {}: {} allocated, {} freed, {} left",
+            String::from_utf8_lossy(tag),
+            pool.allocations,
+            pool.frees,
+            pool.blocks
+        );
+        ensure!(pool.blocks == 0, "{} bytes are left in {} blocks", pool.bytes, pool.blocks);
+    }
+    let stops = verifier.stops()?;
+    println!("    verifier: {} stops", stops.len());
+    ensure!(stops.is_empty(), "the verifier has stopped {} times", stops.len());
+    Ok(())
 }

@@ -52,6 +52,9 @@ enum Command {
     /// Show what wskguard does, step by step
     #[cfg(windows)]
     Demo(demo::DemoOptions),
+    /// Say what an unloaded wskguard.sys has left behind (test kernel only)
+    #[cfg(windows)]
+    Leftovers,
 }
 
 #[derive(Args, Debug, Default)]
@@ -96,13 +99,19 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::List(selection) => runner::list(&selection),
         Command::Run(options) => runner::run(&options),
-        Command::Demo(options) => match demo::run(&options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("demo: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Demo(options) => told(demo::run(&options)),
+        Command::Leftovers => told(demo::leftovers()),
+    }
+}
+
+#[cfg(windows)]
+fn told(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hlk: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
