@@ -148,12 +148,10 @@ impl Session {
         ]);
         self.step(&mut install).context("installing wskguard")?;
         // rundll32 succeeds whatever SetupAPI says. The INF's service starts as it is installed.
-        let state = self
-            .step(self.wine("sc").args(["query", "wskguard"]))
-            .context("the INF installed no service")?;
         ensure!(
-            state.contains("RUNNING"),
-            "wskguard does not start:\n{state}\nThe drivers printed:\n{}",
+            self.is_running("wskguard").context("the INF installed no service")?,
+            "wskguard does not start; the drivers printed:
+{}",
             self.printed()
         );
         Ok(())
@@ -165,13 +163,7 @@ impl Session {
             .map(drop)
     }
 
-    pub(crate) fn stop_service(&self, name: &str) -> Result<()> {
-        self.step(self.wine("sc").args(["stop", name]))
-            .with_context(|| format!("{name} does not stop"))
-            .map(drop)
-    }
-
-    /// Stops every driver that `options` had started, last first.
+    /// Stops every driver that `options` had started and that still runs, last first.
     pub(crate) fn stop_drivers(&self, options: &Options) -> Result<()> {
         let services = [
             ("probe", "probe2"),
@@ -180,9 +172,29 @@ impl Session {
             ("verifier", "verifier"),
         ];
         for (_, service) in services.into_iter().filter(|(driver, _)| options.has(driver)) {
-            self.stop_service(service)?;
+            if !self.is_running(service)? {
+                continue;
+            }
+            if service == "wskguard" {
+                // It can be unloaded only once it is drained.
+                let ctl = options.drivers.join("wskguardctl.exe");
+                self.step(self.wine(ctl).arg("stop"))
+                    .context("wskguard does not stop")?;
+            } else {
+                self.stop_service(service)?;
+            }
         }
         Ok(())
+    }
+
+    pub(crate) fn stop_service(&self, name: &str) -> Result<()> {
+        self.step(self.wine("sc").args(["stop", name]))
+            .with_context(|| format!("{name} does not stop"))
+            .map(drop)
+    }
+
+    fn is_running(&self, service: &str) -> Result<bool> {
+        Ok(self.step(self.wine("sc").args(["query", service]))?.contains("RUNNING"))
     }
 
     /// One of Wine's own programs, which must succeed. Returns its output, or an error with it.
