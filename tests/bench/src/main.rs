@@ -25,7 +25,7 @@ struct Options {
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
-        rounds: 15,
+        rounds: 7,
         only: None,
         json: false,
     };

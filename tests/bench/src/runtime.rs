@@ -118,13 +118,11 @@ fn per_request(rounds: usize, rows: &mut Vec<Row>) {
     assert!(unsafe { generations.publish(NonNull::from(&value)) }.is_ok());
     let swap = ArcSwap::new(Arc::new(Endpoint([1; 16])));
     let counters = Counters::new(Heap, 2).expect("memory");
-    let (budget, limit) = (
-        Budget::default(),
-        Limit {
-            burst: 10,
-            interval: 10,
-        },
-    );
+    let limit = Limit {
+        burst: 10,
+        interval: 10,
+    };
+    let (budget, exhausted, mut clock) = (Budget::default(), Budget::default(), 0);
     let race = Race::run(
         dose(rounds),
         vec![
@@ -140,13 +138,15 @@ fn per_request(rounds: usize, rows: &mut Vec<Row>) {
             }),
             Contender::new("count", || share(1, |_| counters.count(black_box(1), Counter::Sets))),
             Contender::new("budget-taken", || {
-                share(1, |now| {
-                    black_box(budget.take(black_box(now as u64 * 10), limit));
-                })
+                for _ in 0..WRITES {
+                    clock += limit.interval;
+                    assert!(budget.take(black_box(clock), limit));
+                }
+                WRITES
             }),
             Contender::new("budget-exhausted", || {
                 share(1, |_| {
-                    black_box(budget.take(black_box(0), limit));
+                    black_box(exhausted.take(black_box(0), limit));
                 })
             }),
         ],
