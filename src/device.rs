@@ -20,7 +20,7 @@ use crate::guard::{TAG_STATE, guard};
 use crate::ioctl::{self, Opened};
 
 /// UTF-16 of an ASCII name, at compile time.
-const fn wide<const N: usize>(name: &str) -> [u16; N] {
+pub const fn wide<const N: usize>(name: &str) -> [u16; N] {
     let mut out = [0; N];
     let mut to: &mut [u16] = &mut out;
     let mut from = name.as_bytes();
@@ -36,7 +36,7 @@ static DEVICE: [u16; wskguard_abi::DEVICE_NAME.len()] = wide(wskguard_abi::DEVIC
 static LINK: [u16; wskguard_abi::LINK_NAME.len()] = wide(wskguard_abi::LINK_NAME);
 
 /// A counted string over a static name.
-fn counted(name: &'static [u16]) -> UNICODE_STRING {
+pub fn counted(name: &'static [u16]) -> UNICODE_STRING {
     let bytes = u16::try_from(size_of_val(name)).unwrap_or(0);
     UNICODE_STRING {
         Length: bytes,

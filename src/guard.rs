@@ -27,6 +27,7 @@ use wskguard_core::{
 use crate::client::Clients;
 use crate::endpoint::Endpoint;
 use crate::ioctl::Waiters;
+use crate::parameters::Parameters;
 use crate::policy::PolicyInForce;
 
 /// Pool tags, as they read in a dump.
@@ -36,11 +37,6 @@ pub const TAG_REQUEST: u32 = u32::from_le_bytes(*b"WsGr");
 pub const TAG_CORE: u32 = u32::from_le_bytes(*b"WsGt");
 pub const TAG_POLICY: u32 = u32::from_le_bytes(*b"WsGp");
 pub const TAG_STATE: u32 = u32::from_le_bytes(*b"WsGs");
-
-/// Most endpoints that the table lists; further ones work and are counted.
-pub const MAX_LISTED: u32 = 4 << 20;
-/// Audit records that each processor keeps.
-const RECORDS_PER_PROCESSOR: usize = 4096;
 
 /// Nonpaged pool, for the core's containers.
 #[derive(Clone, Copy)]
@@ -74,6 +70,8 @@ pub struct Guard {
     driver: *mut DRIVER_OBJECT,
     pub processors: usize,
     pub started: u64,
+    /// Endpoints that the table lists, at most.
+    pub endpoints_max: u32,
     pub windows: [u32; 3],
 }
 
@@ -106,13 +104,14 @@ impl Guard {
 
     fn build(driver: *mut DRIVER_OBJECT, device: *mut DEVICE_OBJECT, windows: [u32; 3]) -> Option<Self> {
         const ALL_PROCESSOR_GROUPS: u16 = 0xFFFF;
+        let parameters = Parameters::read(driver);
         // SAFETY: no precondition.
         let processors = unsafe { KeQueryActiveProcessorCountEx(ALL_PROCESSOR_GROUPS) };
         let processors = usize::try_from(processors).ok()?.max(1);
         Some(Self {
-            table: Table::new(Pool, processors, MAX_LISTED)?,
+            table: Table::new(Pool, processors, parameters.endpoints)?,
             counters: Counters::new(Pool, processors)?,
-            rings: Rings::new(Pool, processors, RECORDS_PER_PROCESSOR)?,
+            rings: Rings::new(Pool, processors, usize::try_from(parameters.records).ok()?)?,
             policy: PolicyInForce::new(processors)?,
             clients: SpinLock::new(Clients::new()),
             waiters: Waiters::new(),
@@ -121,6 +120,7 @@ impl Guard {
             driver,
             processors,
             started: system_time(),
+            endpoints_max: parameters.endpoints,
             windows,
         })
     }

@@ -33,6 +33,7 @@ mod images;
 mod initial;
 mod ioctl;
 mod nmr;
+mod parameters;
 mod policy;
 mod request;
 mod sockaddr;

@@ -13,7 +13,7 @@ use wskguard_core::{
 use zerocopy::IntoBytes;
 
 use super::{Call, count_of, zero};
-use crate::guard::{MAX_LISTED, guard};
+use crate::guard::guard;
 
 /// The driver's version: major, minor, patch, 0.
 fn driver_version() -> [u16; 4] {
@@ -45,7 +45,7 @@ pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
         policy_mode: PolicyMode::Audit as u8,
         semantics: Mode::Audit as u8,
         endpoints: guard.live.load(Ordering::Relaxed),
-        endpoints_max: MAX_LISTED,
+        endpoints_max: guard.endpoints_max,
         processors: count_of(guard.processors),
         started: guard.started,
         windows: guard.windows,

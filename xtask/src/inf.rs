@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::layout::Layout;
 
-/// wskguard.inx for `arch` (`amd64`, `arm64`), with the workspace's version and the date that stands in the file: the same
+/// driver.inx for `arch` (`amd64`, `arm64`), with the workspace's version and the date that stands in the file: the same
 /// sources give the same INF.
 pub(crate) fn stamp(layout: &Layout, arch: &str) -> Result<String> {
-    let path = layout.root.join("wskguard.inx");
+    let path = layout.root.join("driver.inx");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     stamp_text(&text, arch).with_context(|| path.display().to_string())
 }
@@ -51,7 +51,7 @@ pub(crate) fn for_wine(stamped: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const INX: &str = include_str!("../../wskguard.inx");
+    const INX: &str = include_str!("../../driver.inx");
 
     #[test]
     fn architecture_and_version_are_filled_in() {

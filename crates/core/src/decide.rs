@@ -114,10 +114,16 @@ pub struct Verdict<'a> {
 /// under a policy that only audits, never more than `audit`.
 #[must_use]
 pub fn mode(image: Option<&Image<'_>>, state: &OptionState) -> Mode {
-    let Some(image) = image else { return semantics::effective_mode(Mode::Audit, state).min(Mode::Audit) };
+    let Some(image) = image else {
+        return semantics::effective_mode(Mode::Audit, state).min(Mode::Audit);
+    };
     let settings = image.settings();
     let mode = semantics::effective_mode(settings.semantics, state);
-    if settings.mode == PolicyMode::Audit { mode.min(Mode::Audit) } else { mode }
+    if settings.mode == PolicyMode::Audit {
+        mode.min(Mode::Audit)
+    } else {
+        mode
+    }
 }
 
 /// Decides a set, get or IOCTL.
@@ -125,7 +131,9 @@ pub fn mode(image: Option<&Image<'_>>, state: &OptionState) -> Mode {
 pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &Request<'_>) -> Verdict<'a> {
     let row = row_of(request);
     let old = row.and_then(|row| recorded(row, subject.state));
-    let asked = row.filter(|_| request.kind == RequestKind::Set).and_then(|row| asked(row, request));
+    let asked = row
+        .filter(|_| request.kind == RequestKind::Set)
+        .and_then(|row| asked(row, request));
     let mode = mode(image, subject.state);
     let decision = image.map(|image| {
         image.evaluate(&MatchInput {
@@ -253,8 +261,12 @@ pub struct BindVerdict {
 /// Decides a bind.
 #[must_use]
 pub fn bind(image: Option<&Image<'_>>, subject: &Subject<'_>, bind: BindInput) -> BindVerdict {
-    let decision =
-        image.map(|image| image.evaluate(&MatchInput { bind, ..input(subject, RequestKind::Bind, 0, 0) }));
+    let decision = image.map(|image| {
+        image.evaluate(&MatchInput {
+            bind,
+            ..input(subject, RequestKind::Bind, 0, 0)
+        })
+    });
     let action = decision.map_or(Action::Allow, |decision| decision.action);
     let enforce = decision.is_none_or(|decision| decision.enforce);
     let (outcome, done) = match action {
@@ -268,7 +280,11 @@ pub fn bind(image: Option<&Image<'_>>, subject: &Subject<'_>, bind: BindInput) -
         outcome,
         done,
         rule: decision.map(|decision| decision.rule),
-        refusal: if let Action::Deny(status) = action { Some(denial(status)) } else { None },
+        refusal: if let Action::Deny(status) = action {
+            Some(denial(status))
+        } else {
+            None
+        },
         enforced: enforce || !changes,
         mode: mode(image, subject.state),
         record: subject.state.verbose() || decision.map_or(changes, |decision| decision.records(changes)),
@@ -285,7 +301,11 @@ pub fn initial(image: &Image<'_>, subject: &Subject<'_>, mut each: impl FnMut(In
 
 /// A policy's refusal with the status that its rule names.
 fn denial(status: NtStatus) -> Refusal {
-    Refusal { status, wsa: to_wsa(status), reason: Reason::Policy }
+    Refusal {
+        status,
+        wsa: to_wsa(status),
+        reason: Reason::Policy,
+    }
 }
 
 fn named(action: Action<'_>) -> Done {
@@ -323,7 +343,8 @@ fn asked(row: &Row, request: &Request<'_>) -> Option<u64> {
     };
     match (row.class, row.kind) {
         (Class::B, _) => request.input.first().map(|&byte| u64::from(byte != 0)),
-        (Class::A, _) if request.input.is_empty() => None,
+        // A length of 0 succeeds, and what it sets is not known: a rule against TRUE has to count on it.
+        (Class::A, _) if request.input.is_empty() => Some(1),
         (Class::A, _) => Some(u64::from(request.input.iter().take(4).any(|&byte| byte != 0))),
         (_, Kind::Bool) => four().map(|value| u64::from(value != 0)),
         (_, Kind::Int | Kind::Linger) => four(),
@@ -348,5 +369,8 @@ fn recorded(row: &Row, state: &OptionState) -> Option<u64> {
 /// A rule's value as the provider takes it: a ULONG.
 fn number(value: u64) -> Inline {
     let [a, b, c, d, ..] = value.to_le_bytes();
-    Inline { bytes: [a, b, c, d, 0, 0, 0, 0], len: 4 }
+    Inline {
+        bytes: [a, b, c, d, 0, 0, 0, 0],
+        len: 4,
+    }
 }

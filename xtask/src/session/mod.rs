@@ -23,7 +23,7 @@ use crate::{
     layout::Layout,
 };
 
-/// The group that wskguard.inx names.
+/// The group that driver.inx names.
 const GROUP: &str = "PNP_TDI";
 const DRIVERS_FOLDER: &str = "drive_c/windows/system32/drivers";
 /// Wine's own programs take well under a second; more means that something hangs.
