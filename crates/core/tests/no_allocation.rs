@@ -92,7 +92,7 @@ fn requests_do_not_allocate() {
     let first = unsafe { table.insert(0, record) }.unwrap();
 
     let count = allocations(|| {
-        for cpu in 0..2 {
+        for (cpu, value) in values.into_iter().enumerate() {
             // SAFETY: as above.
             let id = unsafe { table.insert(cpu, record) }.unwrap();
             let pinned = table.get(id).unwrap();
@@ -111,7 +111,7 @@ fn requests_do_not_allocate() {
             hits.hit(cpu, Some(1));
 
             // SAFETY: the values live as long as the generations; the only publisher.
-            assert!(unsafe { generations.publish(values[cpu]) }.is_ok());
+            assert!(unsafe { generations.publish(value) }.is_ok());
             assert!(*generations.enter(cpu).unwrap() > 0);
             // SAFETY: as above.
             assert_ne!(unsafe { generations.try_reclaim() }, Reclaim::InUse);
