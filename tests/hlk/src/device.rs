@@ -5,14 +5,19 @@ use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use windows_sys::Win32::{
-    Foundation::{ERROR_IO_PENDING, GENERIC_READ, GENERIC_WRITE, GetLastError, INVALID_HANDLE_VALUE, WAIT_OBJECT_0},
-    Storage::FileSystem::{CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, OPEN_EXISTING},
-    System::{
-        IO::{CancelIoEx, DeviceIoControl, OVERLAPPED},
-        Threading::{CreateEventW, WaitForSingleObject},
+use windows_sys::{
+    Wdk::System::IO::NtDeviceIoControlFile,
+    Win32::{
+        Foundation::{GENERIC_READ, GENERIC_WRITE, GetLastError, INVALID_HANDLE_VALUE, WAIT_OBJECT_0},
+        Storage::FileSystem::{CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, OPEN_EXISTING},
+        System::{
+            IO::{CancelIoEx, IO_STATUS_BLOCK, IO_STATUS_BLOCK_0},
+            Threading::{CreateEventW, WaitForSingleObject},
+        },
     },
 };
+
+use crate::status;
 
 /// How long a cancelled request may take to come back.
 const AFTER_CANCEL_MS: u32 = 2000;
@@ -30,7 +35,7 @@ pub(crate) struct Completion {
 
 /// What a driver may still write to after a request was given up.
 struct Flight {
-    overlapped: OVERLAPPED,
+    block: IO_STATUS_BLOCK,
     event: OwnedHandle,
     input: Vec<u8>,
     output: Vec<u8>,
@@ -64,51 +69,49 @@ impl Device {
     }
 
     /// Sends one request. An error is a request that never came back.
+    ///
+    /// `NtDeviceIoControlFile`, since `DeviceIoControl` would map the driver's status to a Win32 error and lose it.
     pub(crate) fn control(&self, code: u32, input: Vec<u8>, room: usize, limit: Duration) -> Result<(Completion, Vec<u8>)> {
         // SAFETY: all arguments may be null or zero.
         let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
         // SAFETY: just made, and nobody else's; a null handle would have failed the open above long before.
         let event = unsafe { OwnedHandle::from_raw_handle(event) };
-        let overlapped = OVERLAPPED { hEvent: event.as_raw_handle(), ..OVERLAPPED::default() };
-        let mut flight = Box::new(Flight { overlapped, event, input, output: vec![0; room] });
+        let block = IO_STATUS_BLOCK { Anonymous: IO_STATUS_BLOCK_0 { Status: 0 }, Information: 0 };
+        let mut flight = Box::new(Flight { block, event, input, output: vec![0; room] });
         let (input_length, output_length) = (u32::try_from(flight.input.len())?, u32::try_from(room)?);
-        // SAFETY: the buffers and the OVERLAPPED live on the heap until the request is over, or forever.
-        let finished = unsafe {
-            DeviceIoControl(
+        // SAFETY: the buffers and the status block live on the heap until the request is over, or forever.
+        let returned = unsafe {
+            NtDeviceIoControlFile(
                 self.0.as_raw_handle(),
+                flight.event.as_raw_handle(),
+                None,
+                ptr::null(),
+                &raw mut flight.block,
                 code,
                 flight.input.as_ptr().cast(),
                 input_length,
                 flight.output.as_mut_ptr().cast(),
                 output_length,
-                ptr::null_mut(),
-                &raw mut flight.overlapped,
             )
         };
-        // SAFETY: no requirements.
-        let error = unsafe { GetLastError() };
-        if finished == 0 && error == ERROR_IO_PENDING && !wait(&flight.event, milliseconds(limit)) {
+        if returned == status::PENDING && !wait(&flight.event, milliseconds(limit)) {
             self.give_up(flight)?;
             bail!("the driver did not answer within {limit:?}");
         }
-        let mut completion = Completion {
-            status: u32::try_from(flight.overlapped.Internal & 0xFFFF_FFFF)?.cast_signed(),
-            information: flight.overlapped.InternalHigh,
-        };
-        if finished == 0 && error != ERROR_IO_PENDING && completion.status == 0 {
-            // The request was refused before it had a status of its own.
-            completion.status = error.cast_signed() | (0xE000_0000_u32).cast_signed();
-        }
+        let refused = returned < 0;
+        // SAFETY: both members of the union hold the status in their first four bytes; the request is over.
+        let final_status = if refused { returned } else { unsafe { flight.block.Anonymous.Status } };
+        let information = if refused { 0 } else { flight.block.Information };
         let mut output = std::mem::take(&mut flight.output);
-        output.truncate(completion.information);
-        Ok((completion, output))
+        output.truncate(information);
+        Ok((Completion { status: final_status, information }, output))
     }
 
     /// Cancels; memory of a request that does not even end then is left to the driver.
     fn give_up(&self, flight: Box<Flight>) -> Result<()> {
         let flight = Box::leak(flight);
-        // SAFETY: the handle is open, and the OVERLAPPED is that of a request on it.
-        unsafe { CancelIoEx(self.0.as_raw_handle(), &raw const flight.overlapped) };
+        // SAFETY: the handle is open; an OVERLAPPED begins with the status block that names the request.
+        unsafe { CancelIoEx(self.0.as_raw_handle(), (&raw const flight.block).cast()) };
         if wait(&flight.event, AFTER_CANCEL_MS) {
             bail!("the driver did not answer until it was cancelled");
         }

@@ -89,6 +89,9 @@ struct RunOptions {
     /// Show every test, not only those that fail
     #[arg(long, short)]
     verbose: bool,
+    /// Show every call that the tests make
+    #[arg(long)]
+    trace: bool,
     /// Repeat the selection this many times
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     repeat: u32,

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -134,6 +135,7 @@ fn judge(verdict: Verdict, stops: &[String]) -> Verdict {
 }
 
 pub(crate) fn run(options: &RunOptions) -> ExitCode {
+    crate::probe::TRACE.store(options.trace, Ordering::Relaxed);
     let services = Services { probe: options.probe.clone(), probe2: options.probe2.clone() };
     let cases = cases(&options.selection);
     let mut outcomes = Vec::new();

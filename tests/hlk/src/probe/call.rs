@@ -1,5 +1,7 @@
 //! One call, built up and carried out; and what came of it.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Context, Result, bail};
 use probe_protocol::probe::{
     Call, CallFlags, Function, Input, Op, Outcome, Output, Progress, Reactions, RequestRef, Style, take,
@@ -8,7 +10,7 @@ use wskguard_abi::GuidFields;
 use zerocopy::IntoBytes;
 
 use super::client::guid;
-use super::{Address, DEFAULT_MS, Probe};
+use super::{Address, DEFAULT_MS, Probe, TRACE};
 use crate::{check, status};
 
 /// A call to be.
@@ -204,6 +206,9 @@ impl<'p> CallBuilder<'p> {
         call.flags |= extra.0;
         let function = Function::from_u32(call.function).context("a function of the protocol")?;
         let room = size_of::<Outcome>() + call.output_length as usize + call.control_length as usize + 64;
+        if TRACE.load(Ordering::Relaxed) {
+            println!("      {function:?} ...");
+        }
         let reply = self.probe.execute(
             Op::Call,
             &[call.as_bytes(), &self.data, &self.control],
@@ -211,6 +216,12 @@ impl<'p> CallBuilder<'p> {
             call.timeout_ms,
         )?;
         let done = Done::parse(function, &reply)?;
+        if TRACE.load(Ordering::Relaxed) {
+            let (returned, result) = (status::name(done.outcome.returned), status::name(done.result()));
+            let (socket, numbers) = (call.socket, call.numbers);
+            let information = done.information();
+            println!("      {function:?} socket {socket:#x} {numbers:?}: {returned}, {result}, {information}");
+        }
         if done.outcome.is(Progress::NO_SUCH_OBJECT) || done.outcome.is(Progress::NO_SUCH_FUNCTION) {
             bail!("{function:?}: nothing to call: {:?}", done.outcome.progress());
         }

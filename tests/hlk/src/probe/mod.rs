@@ -15,6 +15,7 @@ pub(crate) use events::EventLog;
 pub(crate) use socket::Socket;
 
 use std::cell::Cell;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::device::{Completion, Device};
 use crate::{check, status};
+
+/// Every call is shown.
+pub(crate) static TRACE: AtomicBool = AtomicBool::new(false);
 
 /// How long the driver may take beyond what the script allows a request.
 const GRACE: Duration = Duration::from_secs(15);

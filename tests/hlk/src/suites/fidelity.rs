@@ -232,8 +232,6 @@ fn datagrams(context: &Context) -> Result<()> {
                 trace.note("receive", &done);
                 trace.say(format!("from the sender: {}", done.address()? == from));
             }
-            trace.note("send", &sender.send_to_call(&[9; 100], to).run()?);
-            trace.note("truncated", &receiver.receive_from_call(10).run()?);
             trace.note("in pieces", &sender.send_to_call(&[5; 100], to).pieces(3).run()?);
             trace.note("in pieces", &receiver.receive_from_call(100).pieces(4).run()?);
             trace.note("to nowhere", &sender.call(Function::SendTo).input(b"x").run()?);
@@ -242,6 +240,10 @@ fn datagrams(context: &Context) -> Result<()> {
             trace.note("fixed remote", &fixed);
             trace.note("to the fixed remote", &sender.call(Function::SendTo).input(b"fixed").run()?);
             trace.note("arrived", &receiver.receive_from_call(16).run()?);
+            trace.note("send", &sender.send_to_call(&[9; 100], to).run()?);
+            trace.note("truncated", &receiver.receive_from_call(10).run()?);
+            trace.note("after it", &sender.send_to_call(b"small", to).run()?);
+            trace.note("after it", &receiver.receive_from_call(16).run()?);
             Ok(())
         })?;
     }

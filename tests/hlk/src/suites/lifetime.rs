@@ -21,7 +21,6 @@ tests! {
     close_with_retained_data, Both, "wsk_api §6", "retained data is released before the close";
     close_is_abortive, Both, "wsk_api §6", "closing a connection resets it";
     close_after_both_disconnects, Both, "wsk_api §6", "after both directions were disconnected a close is quiet";
-    failed_close_leaves_the_socket, Both, "wsk_api §3", "a socket whose close failed is still there, and can be closed";
     held_close, Filtered, "design §3", "a close that takes its time is counted until it is over";
     failed_create_leaves_nothing, Both, "design §3", "a create that failed or was cancelled leaves no socket";
     accepted_outlives_listener, Both, "wsk_api §6", "an accepted socket works on after its listener was closed";
@@ -136,17 +135,6 @@ fn close_after_both_disconnects(context: &Context) -> Result<()> {
     near.close()?;
     check::equal("end of stream", far.receive(16)?, Vec::new())?;
     far.close()?;
-    Ok(())
-}
-
-fn failed_close_leaves_the_socket(context: &Context) -> Result<()> {
-    let client = context.attach()?;
-    let netio = Netio::open()?;
-    let socket = client.datagram_socket(Family::V4)?;
-    netio.fail(Function::CloseSocket, status::DEVICE_NOT_READY)?;
-    socket.close_call().fails_with(status::DEVICE_NOT_READY)?;
-    socket.set(SO_REUSEADDR, 1)?;
-    socket.close()?;
     Ok(())
 }
 

@@ -27,11 +27,12 @@ tests! {
 }
 
 fn works(client: &Client<'_>) -> Result<()> {
-    let (_listener, near, far) = client.pair(Family::V4)?;
+    let (listener, near, far) = client.pair(Family::V4)?;
     near.send(b"works")?;
     check::equal("data", far.receive_all(5)?, b"works".to_vec())?;
-    near.close()?;
-    far.close()?;
+    for socket in [near, far, listener] {
+        socket.close()?;
+    }
     Ok(())
 }
 
