@@ -1,13 +1,17 @@
 //! The tests, by category.
 
+mod audit;
 mod basics;
 mod callbacks;
 mod cancel;
+mod device;
 mod fidelity;
 mod irp;
 mod lifetime;
 mod load;
 mod nmr;
+pub(crate) mod vectors;
+mod policy;
 
 use crate::runner::Test;
 
@@ -20,5 +24,8 @@ pub(crate) const ALL: &[&[Test]] = &[
     lifetime::TESTS,
     nmr::TESTS,
     fidelity::TESTS,
+    device::TESTS,
+    policy::TESTS,
+    audit::TESTS,
     load::TESTS,
 ];
