@@ -17,6 +17,8 @@ mod fidelity;
 #[cfg(windows)]
 mod guard;
 #[cfg(windows)]
+mod live;
+#[cfg(windows)]
 mod probe;
 #[cfg(windows)]
 mod report;

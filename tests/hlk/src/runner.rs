@@ -38,7 +38,16 @@ pub(crate) struct Test {
     pub(crate) paths: Paths,
     /// Seconds, where the runner's limit is too short.
     pub(crate) limit: Option<u64>,
-    pub(crate) body: fn(&Context) -> Result<()>,
+    pub(crate) body: Body,
+}
+
+/// What a test does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body {
+    /// A script.
+    Script(fn(&Context) -> Result<()>),
+    /// A row of the conformance vectors.
+    Vector(&'static wskguard_vectors::Vector),
 }
 
 /// Declares the tests of a category: `function, paths, "requirement", "purpose";`
@@ -51,7 +60,7 @@ macro_rules! tests {
             requirement: $requirement,
             paths: $crate::runner::Paths::$paths,
             limit: { #[allow(unused_mut, unused_assignments, reason = "not every test has one")] let mut limit = None; $(limit = Some($limit);)? limit },
-            body: $body,
+            body: $crate::runner::Body::Script($body),
         }),*];
     };
 }
@@ -76,13 +85,14 @@ impl Case {
 }
 
 fn cases(selection: &Selection) -> Vec<Case> {
-    let all = suites::ALL.iter().copied().flatten().flat_map(|test| {
+    let scripts = suites::ALL.iter().copied().flatten().copied();
+    let all = scripts.chain(suites::vectors::tests()).flat_map(|test| {
         let npis: &[Npi] = match test.paths {
             Paths::Direct => &[Npi::System],
             Paths::Filtered => &[Npi::Wskguard],
             Paths::Both => &[Npi::System, Npi::Wskguard],
         };
-        npis.iter().map(|npi| Case { test: *test, npi: *npi })
+        npis.iter().map(move |npi| Case { test, npi: *npi })
     });
     let matches = |case: &Case, list: &[String]| list.iter().any(|text| case.name().contains(text.as_str()));
     all.filter(|case| selection.filter.is_empty() || matches(case, &selection.filter))
@@ -102,7 +112,10 @@ pub(crate) fn list(selection: &Selection) -> ExitCode {
 /// The body, then the end of its session, which has conditions of its own.
 fn carry_out(case: &Case, services: &Services) -> Result<()> {
     let context = Context::new(services, case.npi)?;
-    let body = catch_unwind(AssertUnwindSafe(|| (case.test.body)(&context))).unwrap_or_else(|_| Err(anyhow!("the test panicked")));
+    let body = catch_unwind(AssertUnwindSafe(|| match case.test.body {
+        Body::Script(script) => script(&context),
+        Body::Vector(vector) => suites::vectors::run(&context, vector),
+    })).unwrap_or_else(|_| Err(anyhow!("the test panicked")));
     let end = context.finish();
     body.and(end)
 }
