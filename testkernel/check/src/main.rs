@@ -38,10 +38,10 @@ fn main() -> std::process::ExitCode {
             );
         }
     }
-    for case in Case::ALL {
+    for (case, expected) in Case::ALL {
         let name = format!("{case:?}");
         if chosen(&name) {
-            let outcome = cases::run(&verifier, &service, case);
+            let outcome = cases::run(&verifier, &service, case, expected);
             note(
                 &name,
                 outcome.map_or_else(|error| Some(error.to_string()), |outcome| outcome.failure),

@@ -2,16 +2,24 @@
 
 use core::ffi::c_void;
 
-use wdk_sys::{DEVICE_OBJECT, IRP, KIRQL, NTSTATUS, PVOID};
+use wdk_sys::KIRQL;
 
 unsafe extern "C" {
     pub(crate) fn KeQuerySystemTimePrecise(time: *mut i64);
     pub(crate) fn KeFlushQueuedDpcs();
-    #[allow(dead_code, reason = "declared together")]
-    pub(crate) fn ExFreePool2(block: PVOID, tag: u32, extended: *const c_void, count: u32);
+    pub(crate) fn KeRegisterBugCheckReasonCallback(
+        record: *mut c_void,
+        routine: *const c_void,
+        reason: i32,
+        component: *const u8,
+    ) -> u8;
 }
 
-/// Types that the cases use.
-pub(crate) type Completion = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS;
+#[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
+unsafe extern "C" {
+    /// Not there: neither on Windows nor in Wine.
+    pub(crate) fn TestKernelHasNoSuchFunction();
+}
+
 /// `DISPATCH_LEVEL`.
 pub(crate) const DISPATCH: KIRQL = 2;

@@ -12,12 +12,14 @@
 
 extern crate wdk_panic;
 
+mod bugs;
 mod healthy;
+mod irps;
 mod kernel;
 mod names;
 mod switches;
 
-use probe_protocol::verifier::faulty::{CASE_INDEX, Case, PEND, RUN, SWITCH, Switch};
+use probe_protocol::verifier::faulty::{CASE_INDEX, Case, HOLD, PEND, RUN, SWITCH, Switch};
 use wdk_rtl::irp;
 use wdk_sys::{
     DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, PCUNICODE_STRING, STATUS_INVALID_DEVICE_REQUEST,
@@ -61,8 +63,11 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, request: *mut IRP) -> N
         let parameters = &location.Parameters.DeviceIoControl;
         let buffer: *mut u32 = irp::system_buffer(request).cast();
         let code = parameters.IoControlCode;
-        if code == PEND {
-            return switches::pend(request);
+        irps::settle();
+        match code {
+            PEND => return switches::pend(request),
+            HOLD => return irps::hold(request),
+            _ => {}
         }
         if code != RUN && code != SWITCH {
             return complete(request, STATUS_INVALID_DEVICE_REQUEST, 0);
@@ -94,7 +99,19 @@ unsafe fn run(device: *mut DEVICE_OBJECT, request: *mut IRP, case: Case, result:
             result.write(value);
             return complete(request, STATUS_SUCCESS, size_of::<u32>());
         }
-        complete(request, STATUS_INVALID_PARAMETER, 0)
+        if let Some(status) = irps::run(request, case) {
+            return status;
+        }
+        let known = bugs::run(device, case) || irps::run_own(device, case);
+        complete(
+            request,
+            if known {
+                STATUS_SUCCESS
+            } else {
+                STATUS_INVALID_PARAMETER
+            },
+            0,
+        )
     }
 }
 

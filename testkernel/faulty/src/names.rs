@@ -14,6 +14,7 @@ const fn wide<const N: usize>(text: &[u8]) -> [u16; N] {
 }
 
 static DEVICE: [u16; 14] = wide(b"\\Device\\Faulty");
+static SECOND_LINK: [u16; 19] = wide(b"\\DosDevices\\Faulty2");
 static LINK: [u16; 18] = wide(b"\\DosDevices\\Faulty");
 
 #[allow(clippy::cast_possible_truncation, reason = "short constant names")]
@@ -34,4 +35,9 @@ pub(crate) const fn device() -> UNICODE_STRING {
 /// `\DosDevices\Faulty`.
 pub(crate) const fn link() -> UNICODE_STRING {
     string(&LINK)
+}
+
+/// `\DosDevices\Faulty2`.
+pub(crate) const fn second_link() -> UNICODE_STRING {
+    string(&SECOND_LINK)
 }

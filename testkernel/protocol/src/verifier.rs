@@ -140,8 +140,6 @@ pub enum StopCode {
     IrpNotTakenBack = 0x49,
     /// An IRP, or a handle's request, was left with the driver at unload, or at close: IRP.
     IrpForgotten = 0x4a,
-    /// An IRP that the driver had handed over was written to: IRP.
-    IrpTouchedNotOwned = 0x4b,
     /// The output length is greater than the caller's buffer: IRP, information, room.
     IrpInformationTooLong = 0x4c,
     /// A completion routine did not pass the pending flag on: IRP.
@@ -172,15 +170,13 @@ pub enum StopCode {
     WaitAtDispatch = 0x60,
     /// A rundown reference was released that was not held: reference.
     RundownUnderflow = 0x61,
-    /// A function that this test kernel has not got was called: function.
+    /// A function that neither Wine nor this test kernel has was called.
     MissingFunction = 0x62,
 
     /// KeBugCheck(Ex) was called: code, parameters.
     BugCheck = 0x70,
-    /// The driver raised an exception that nobody handled: code, address, read/write, data address.
+    /// The driver's code caused a fault: code, address, read or write, data address.
     Exception = 0x71,
-    /// An import is not on the list of documented functions: function.
-    UndocumentedImport = 0x72,
 }
 
 /// A request without parameters.
@@ -414,6 +410,8 @@ const _: () = {
 
 /// What faulty.sys is told: one of its cases.
 pub mod faulty {
+    use super::StopCode;
+
     /// Path of its device for a user-mode program.
     pub const DEVICE: &str = r"\\.\Faulty";
     /// A device control with the number of a case as input (u32) and the case's result as output (u32).
@@ -422,6 +420,9 @@ pub mod faulty {
     pub const SWITCH: u32 = super::code(0x811);
     /// A device control that is pended until it is cancelled, or until the file is cleaned up; no input or output.
     pub const PEND: u32 = super::code(0x812);
+
+    /// A device control that the driver sends to itself: kept until it lets go.
+    pub const HOLD: u32 = super::code(0x813);
 
     /// A change of the driver's behaviour, or a question about it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -487,13 +488,13 @@ pub mod faulty {
         HealthyPool = 1,
         /// IRQL and spin lock functions raise, nest and restore.
         HealthyLocks = 2,
-        /// A DPC runs once at DISPATCH_LEVEL, also from a timer; a removed one does not.
+        /// A DPC runs once at DISPATCH_LEVEL, also from a timer; a cancelled timer does not queue it.
         HealthyDpc = 3,
         /// Work items run at PASSIVE_LEVEL.
         HealthyWork = 4,
         /// Rundown protection, plain and cache-aware.
         HealthyRundown = 5,
-        /// An IRP of the driver's own goes down, is pended, completed, taken back.
+        /// An IRP of the driver's own goes down, is completed, taken back.
         HealthyIrp = 6,
         /// MDLs of nonpaged pool have flags and addresses as documented.
         HealthyMdl = 7,
@@ -501,42 +502,198 @@ pub mod faulty {
         HealthySystem = 8,
         /// ETW providers and events.
         HealthyEtw = 9,
+
+        /// RtlGetVersion at DISPATCH_LEVEL.
+        IrqlTooHigh = 20,
+        /// KfRaiseIrql to PASSIVE_LEVEL at DISPATCH_LEVEL.
+        IrqlRaiseToLower = 21,
+        /// KeLowerIrql to DISPATCH_LEVEL at PASSIVE_LEVEL.
+        IrqlLowerToHigher = 22,
+        /// KeLowerIrql to PASSIVE_LEVEL with a spin lock held.
+        IrqlLoweredWithLock = 23,
+        /// A dispatch routine returns at DISPATCH_LEVEL.
+        IrqlChangedByCallback = 24,
+        /// An at-DPC-level spin lock function at PASSIVE_LEVEL.
+        IrqlTooLow = 25,
+        /// KeWaitForSingleObject with a time-out at DISPATCH_LEVEL.
+        WaitAtDispatch = 26,
+        /// A spin lock is taken twice by the same thread.
+        LockRecursive = 27,
+        /// A spin lock is released that is free.
+        LockNotHeld = 28,
+        /// A spin lock is released at PASSIVE_LEVEL.
+        LockBelowDispatch = 29,
+        /// Two spin locks are taken in both orders.
+        LockOrder = 30,
+        /// Three spin locks are taken in a circle.
+        LockOrderOfThree = 31,
+        /// A DPC returns with a spin lock held.
+        LockHeldByCallback = 32,
+        /// Memory is freed with a held spin lock in it.
+        LockFreedHeld = 33,
+        /// One byte is read behind a block of sixteen.
+        PoolOverrunRead = 34,
+        /// One byte is written behind a block of sixteen.
+        PoolOverrunWrite = 35,
+        /// One byte is written ahead of a block, which begins at a guard page.
+        PoolUnderrun = 36,
+        /// A freed block is written.
+        PoolUseAfterFree = 37,
+        /// A block is freed twice.
+        PoolDoubleFree = 38,
+        /// An address inside a block is freed.
+        PoolBadFree = 39,
+        /// A block is freed under another tag.
+        PoolTagMismatch = 40,
+        /// A block is not freed.
+        PoolLeak = 41,
+        /// One byte is written behind a block of five, ahead of its guard.
+        PoolSlack = 42,
+        /// An allocation with tag zero.
+        PoolNoTag = 43,
+        /// Paged pool is allocated at DISPATCH_LEVEL.
+        PoolPagedAtDispatch = 44,
+        /// Memory is freed with a set timer in it.
+        PoolFreedTimer = 45,
+        /// One byte is written behind the request's system buffer.
+        SystemBufferOverrun = 46,
+        /// A request is completed twice.
+        IrpCompletedTwice = 47,
+        /// A request is read after its completion.
+        IrpTouchedAfterCompletion = 48,
+        /// A request is completed with a cancel routine set.
+        IrpCompletedCancelable = 49,
+        /// STATUS_PENDING is returned for a request that was not marked.
+        IrpPendingNotMarked = 50,
+        /// Success is returned for a request that was marked pending.
+        IrpMarkedNotPending = 51,
+        /// A request is completed with STATUS_PENDING.
+        IrpCompletedPending = 52,
+        /// Another status is returned than the request was completed with.
+        IrpStatusMismatch = 53,
+        /// Success is returned for a request that was not completed.
+        IrpNotCompleted = 54,
+        /// An IRP is passed down that has no stack location left.
+        IrpNoLocation = 55,
+        /// An IRP is freed while the driver below has it.
+        IrpFreedInUse = 56,
+        /// An IRP of the driver's own is completed with no completion routine.
+        IrpNotTakenBack = 57,
+        /// An IRP is not freed.
+        IrpLeak = 58,
+        /// A request is pended and never completed.
+        IrpForgotten = 59,
+        /// More output is reported than the caller has room for.
+        IrpInformationTooLong = 60,
+        /// A completion routine does not pass the pending flag on.
+        IrpPendingNotPassedOn = 61,
+        /// A second device is not deleted.
+        DeviceLeft = 62,
+        /// A second symbolic link is not deleted.
+        SymbolicLinkLeft = 63,
+        /// A work item is not freed.
+        WorkItemLeft = 64,
+        /// A work item is freed while it is queued.
+        WorkItemFreedQueued = 65,
+        /// A timer is not cancelled.
+        TimerLeft = 66,
+        /// A system thread runs on.
+        ThreadLeft = 67,
+        /// An ETW provider is not unregistered.
+        RegistrationLeft = 68,
+        /// A registry key is not closed.
+        HandleLeft = 69,
+        /// A look-aside list is not deleted.
+        LookasideLeft = 70,
+        /// A bug check callback is not deregistered.
+        CallbackLeft = 71,
+        /// A rundown reference is released that was not acquired.
+        RundownUnderflow = 72,
+        /// KeBugCheckEx is called.
+        BugCheck = 73,
+        /// A NULL pointer is written through.
+        NullPointer = 74,
+        /// A function is called that no kernel has.
+        MissingFunction = 75,
     }
 
     impl Case {
-        /// Every case.
-        pub const ALL: [Self; 9] = [
-            Self::HealthyPool,
-            Self::HealthyLocks,
-            Self::HealthyDpc,
-            Self::HealthyWork,
-            Self::HealthyRundown,
-            Self::HealthyIrp,
-            Self::HealthyMdl,
-            Self::HealthySystem,
-            Self::HealthyEtw,
+        /// Every case, with the stop that it must cause; `None` for a healthy one.
+        pub const ALL: [(Self, Option<StopCode>); 65] = [
+            (Self::HealthyPool, None),
+            (Self::HealthyLocks, None),
+            (Self::HealthyDpc, None),
+            (Self::HealthyWork, None),
+            (Self::HealthyRundown, None),
+            (Self::HealthyIrp, None),
+            (Self::HealthyMdl, None),
+            (Self::HealthySystem, None),
+            (Self::HealthyEtw, None),
+            (Self::IrqlTooHigh, Some(StopCode::IrqlTooHigh)),
+            (Self::IrqlRaiseToLower, Some(StopCode::IrqlRaiseToLower)),
+            (Self::IrqlLowerToHigher, Some(StopCode::IrqlLowerToHigher)),
+            (Self::IrqlLoweredWithLock, Some(StopCode::IrqlLoweredWithLock)),
+            (Self::IrqlChangedByCallback, Some(StopCode::IrqlChangedByCallback)),
+            (Self::IrqlTooLow, Some(StopCode::IrqlTooLow)),
+            (Self::WaitAtDispatch, Some(StopCode::WaitAtDispatch)),
+            (Self::LockRecursive, Some(StopCode::SpinLockRecursive)),
+            (Self::LockNotHeld, Some(StopCode::SpinLockNotHeld)),
+            (Self::LockBelowDispatch, Some(StopCode::SpinLockBelowDispatch)),
+            (Self::LockOrder, Some(StopCode::SpinLockOrder)),
+            (Self::LockOrderOfThree, Some(StopCode::SpinLockOrder)),
+            (Self::LockHeldByCallback, Some(StopCode::SpinLockHeldByCallback)),
+            (Self::LockFreedHeld, Some(StopCode::SpinLockFreedHeld)),
+            (Self::PoolOverrunRead, Some(StopCode::PoolOverrun)),
+            (Self::PoolOverrunWrite, Some(StopCode::PoolOverrun)),
+            (Self::PoolUnderrun, Some(StopCode::PoolUnderrun)),
+            (Self::PoolUseAfterFree, Some(StopCode::PoolUseAfterFree)),
+            (Self::PoolDoubleFree, Some(StopCode::PoolDoubleFree)),
+            (Self::PoolBadFree, Some(StopCode::PoolBadFree)),
+            (Self::PoolTagMismatch, Some(StopCode::PoolTagMismatch)),
+            (Self::PoolLeak, Some(StopCode::PoolLeak)),
+            (Self::PoolSlack, Some(StopCode::PoolSlackWritten)),
+            (Self::PoolNoTag, Some(StopCode::PoolBadRequest)),
+            (Self::PoolPagedAtDispatch, Some(StopCode::PoolPagedAtDispatch)),
+            (Self::PoolFreedTimer, Some(StopCode::PoolFreedInUse)),
+            (Self::SystemBufferOverrun, Some(StopCode::PoolOverrun)),
+            (Self::IrpCompletedTwice, Some(StopCode::IrpCompletedTwice)),
+            (Self::IrpTouchedAfterCompletion, Some(StopCode::PoolUseAfterFree)),
+            (Self::IrpCompletedCancelable, Some(StopCode::IrpCompletedCancelable)),
+            (Self::IrpPendingNotMarked, Some(StopCode::IrpPendingNotMarked)),
+            (Self::IrpMarkedNotPending, Some(StopCode::IrpMarkedNotPending)),
+            (Self::IrpCompletedPending, Some(StopCode::IrpCompletedPending)),
+            (Self::IrpStatusMismatch, Some(StopCode::IrpStatusMismatch)),
+            (Self::IrpNotCompleted, Some(StopCode::IrpNotCompleted)),
+            (Self::IrpNoLocation, Some(StopCode::IrpNoLocation)),
+            (Self::IrpFreedInUse, Some(StopCode::IrpFreedInUse)),
+            (Self::IrpNotTakenBack, Some(StopCode::IrpNotTakenBack)),
+            (Self::IrpLeak, Some(StopCode::IrpForgotten)),
+            (Self::IrpForgotten, Some(StopCode::IrpForgotten)),
+            (Self::IrpInformationTooLong, Some(StopCode::IrpInformationTooLong)),
+            (Self::IrpPendingNotPassedOn, Some(StopCode::IrpPendingNotPassedOn)),
+            (Self::DeviceLeft, Some(StopCode::DeviceLeft)),
+            (Self::SymbolicLinkLeft, Some(StopCode::SymbolicLinkLeft)),
+            (Self::WorkItemLeft, Some(StopCode::WorkItemLeft)),
+            (Self::WorkItemFreedQueued, Some(StopCode::WorkItemLeft)),
+            (Self::TimerLeft, Some(StopCode::TimerLeft)),
+            (Self::ThreadLeft, Some(StopCode::ThreadLeft)),
+            (Self::RegistrationLeft, Some(StopCode::RegistrationLeft)),
+            (Self::HandleLeft, Some(StopCode::HandleLeft)),
+            (Self::LookasideLeft, Some(StopCode::LookasideLeft)),
+            (Self::CallbackLeft, Some(StopCode::CallbackLeft)),
+            (Self::RundownUnderflow, Some(StopCode::RundownUnderflow)),
+            (Self::BugCheck, Some(StopCode::BugCheck)),
+            (Self::NullPointer, Some(StopCode::Exception)),
+            (Self::MissingFunction, Some(StopCode::MissingFunction)),
         ];
-
-        /// The stop that the case must cause; `None` for a healthy one.
-        #[must_use]
-        pub const fn caught_as(self) -> Option<super::StopCode> {
-            match self {
-                Self::HealthyPool
-                | Self::HealthyLocks
-                | Self::HealthyDpc
-                | Self::HealthyWork
-                | Self::HealthyRundown
-                | Self::HealthyIrp
-                | Self::HealthyMdl
-                | Self::HealthySystem
-                | Self::HealthyEtw => None,
-            }
-        }
 
         /// The case with this number.
         #[must_use]
         pub fn from_index(index: u32) -> Option<Self> {
-            Self::ALL.into_iter().find(|case| *case as u32 == index)
+            Self::ALL
+                .into_iter()
+                .map(|(case, _)| case)
+                .find(|case| *case as u32 == index)
         }
     }
 }

@@ -8,6 +8,7 @@ use core::ffi::c_void;
 use wdk_sys::NTSTATUS;
 
 use crate::exports::exports;
+use crate::guard;
 use crate::stop::{self, Code};
 use crate::sync::Lock;
 use crate::system;
@@ -49,9 +50,10 @@ pub(crate) fn for_each(mut visit: impl FnMut(usize, usize)) {
     records.iter().for_each(|(record, owner)| visit(*record, *owner));
 }
 
-/// Reports, and keeps the thread: nothing after a bug check runs. The rest of the session goes on, so that it can be reported.
+/// Reports, and ends the call that the kernel made into the driver, or keeps the thread: nothing after a bug check runs.
 unsafe extern "system" fn bug_check_ex(code: u32, first: usize, second: usize, third: usize, _fourth: usize) -> ! {
     stop::report(Code::BugCheck, [code as usize, first, second, third]);
+    guard::escape();
     loop {
         // SAFETY: no preconditions.
         unsafe { user::Sleep(user::INFINITE) };

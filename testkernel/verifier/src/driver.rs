@@ -123,7 +123,8 @@ unsafe extern "C" fn enter(object: *mut DRIVER_OBJECT, path: *const UNICODE_STRI
     let status = callback::run("DriverEntry", entry as usize, PASSIVE, false, || {
         // SAFETY: what the I/O manager would have called, with the same arguments.
         unsafe { entry(object, path) }
-    });
+    })
+    .unwrap_or(STATUS_UNSUCCESSFUL);
     if status == STATUS_SUCCESS {
         // SAFETY: the driver object exists until the driver is unloaded.
         unsafe { take_table(object, &before) };

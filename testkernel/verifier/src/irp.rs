@@ -9,8 +9,8 @@ use core::ffi::c_void;
 use wdk_rtl::irp as inline;
 use wdk_sys::{
     DEVICE_OBJECT, IO_NO_INCREMENT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, LARGE_INTEGER, NTSTATUS,
-    SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS,
+    SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED, STATUS_ACCESS_VIOLATION,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS,
 };
 
 use crate::callback;
@@ -202,6 +202,17 @@ pub(crate) unsafe extern "system" fn io_call(device: *mut DEVICE_OBJECT, irp: *m
         // SAFETY: the device's driver takes IRPs for it.
         unsafe { dispatch(device, irp) }
     });
+    let Some(status) = status else {
+        if irptable::abandon(irp, visit) {
+            // SAFETY: the routine ended by a fault with the IRP in its hands.
+            unsafe {
+                inline::set_cancel_routine(irp, None);
+                inline::set_status(irp, STATUS_ACCESS_VIOLATION, 0);
+                complete(irp);
+            }
+        }
+        return STATUS_ACCESS_VIOLATION;
+    };
     irptable::leave(irp, visit, status, dispatch as usize);
     status
 }
@@ -283,6 +294,7 @@ unsafe fn call_routine(
         // SAFETY: as the caller promises.
         unsafe { routine(device, irp, context) }
     })
+    .unwrap_or(STATUS_MORE_PROCESSING_REQUIRED)
 }
 
 /// The end of an IRP that no completion routine took back.

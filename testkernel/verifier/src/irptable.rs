@@ -156,12 +156,24 @@ pub(crate) fn leave(irp: *mut IRP, visit: u64, returned: NTSTATUS, dispatch: usi
     };
     if let Some(code) = code {
         #[allow(clippy::cast_sign_loss, reason = "printed in hexadecimal")]
-        stop::report_about(
+        stop::report_of(
             code,
             [irp.addr(), returned as u32 as usize, dispatch, 0],
             b"dispatch routine",
+            dispatch,
         );
     }
+}
+
+/// A dispatch routine was ended by a fault: whether the IRP is still in its hands.
+pub(crate) fn abandon(irp: *mut IRP, visit: u64) -> bool {
+    let mut state = STATE.lock();
+    let completed = state.visits.remove(&visit).flatten().is_some();
+    let Some(record) = state.records.get(&irp.addr()) else {
+        return false;
+    };
+    let passed_down = record.visits.iter().any(|one| one.id > visit);
+    !completed && !passed_down && record.visits.iter().any(|one| one.id == visit)
 }
 
 fn judge_completed(outcome: Outcome, returned: NTSTATUS) -> Option<Code> {
@@ -274,4 +286,12 @@ pub(crate) fn freed(block: usize, size: usize) {
     for irp in busy {
         stop::report_about(Code::IrpFreedInUse, [irp, 0, 0, 0], b"memory freed");
     }
+}
+
+/// Forgets IRPs that are chosen: they have been reported, and nobody has them any more.
+pub(crate) fn forget(mut chosen: impl FnMut(Origin, &Stack) -> bool) {
+    STATE
+        .lock()
+        .records
+        .retain(|_, record| !chosen(record.origin, &record.made));
 }

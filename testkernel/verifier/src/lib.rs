@@ -24,6 +24,7 @@ mod driver;
 mod etw;
 mod exports;
 mod fault;
+mod guard;
 mod image;
 mod imports;
 mod inuse;

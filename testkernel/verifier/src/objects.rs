@@ -30,8 +30,8 @@ type Start = unsafe extern "C" fn(*mut c_void);
 static LINKS: Lock<BTreeMap<Vec<u16>, usize>> = Lock::new(BTreeMap::new());
 /// Open handles, and who opened them.
 static HANDLES: Lock<BTreeMap<usize, usize>> = Lock::new(BTreeMap::new());
-/// System threads that run, by id, and their start routines.
-static THREADS: Lock<BTreeMap<u32, usize>> = Lock::new(BTreeMap::new());
+/// System threads from their making to their end: start routine, and id once they run. By the address of what they were given.
+static THREADS: Lock<BTreeMap<usize, (usize, u32)>> = Lock::new(BTreeMap::new());
 
 unsafe fn text(name: *const UNICODE_STRING) -> Vec<u16> {
     // SAFETY: the driver's string.
@@ -170,17 +170,22 @@ struct Launch {
     context: *mut c_void,
 }
 
-unsafe extern "C" fn launch(launch: *mut c_void) {
+unsafe extern "C" fn launch(request: *mut c_void) {
     // SAFETY: boxed by `create_thread`; this thread is the only one to get it.
-    let launch = unsafe { Box::from_raw(launch.cast::<Launch>()) };
+    let launch = unsafe { Box::from_raw(request.cast::<Launch>()) };
     // SAFETY: no preconditions.
     let id = unsafe { user::GetCurrentThreadId() };
-    THREADS.lock().insert(id, launch.routine as usize);
-    callback::run("system thread", launch.routine as usize, PASSIVE, false, || {
+    let routine = launch.routine as usize;
+    THREADS.lock().insert(request.addr(), (routine, id));
+    callback::run("system thread", routine, PASSIVE, false, || {
         // SAFETY: the driver's routine with its context.
         unsafe { (launch.routine)(launch.context) };
     });
-    THREADS.lock().remove(&id);
+    ended(id);
+}
+
+fn ended(id: u32) {
+    THREADS.lock().retain(|_, thread| thread.1 != id);
 }
 
 unsafe extern "system" fn create_thread(
@@ -193,6 +198,7 @@ unsafe extern "system" fn create_thread(
     context: *mut c_void,
 ) -> NTSTATUS {
     let request = Box::into_raw(Box::new(Launch { routine, context }));
+    THREADS.lock().insert(request.addr(), (routine as usize, 0));
     // SAFETY: the driver's arguments; the routine is ours, and gets what was boxed for it.
     unsafe {
         let status = PsCreateSystemThread(
@@ -205,6 +211,7 @@ unsafe extern "system" fn create_thread(
             request.cast(),
         );
         if status != STATUS_SUCCESS {
+            THREADS.lock().remove(&request.addr());
             drop(Box::from_raw(request));
         }
         opened(handle, status)
@@ -213,7 +220,7 @@ unsafe extern "system" fn create_thread(
 
 unsafe extern "system" fn terminate_thread(status: NTSTATUS) -> NTSTATUS {
     // SAFETY: no preconditions.
-    THREADS.lock().remove(&unsafe { user::GetCurrentThreadId() });
+    ended(unsafe { user::GetCurrentThreadId() });
     // SAFETY: the driver ends its own thread.
     unsafe { PsTerminateSystemThread(status) }
 }
@@ -224,9 +231,19 @@ pub(crate) fn links(mut visit: impl FnMut(&[u16], usize)) {
     links.iter().for_each(|(name, owner)| visit(name, *owner));
 }
 
-/// Forgets the links of an owner that is chosen: they have been reported.
-pub(crate) fn forget_links(mut chosen: impl FnMut(usize) -> bool) {
-    LINKS.lock().retain(|_, owner| !chosen(*owner));
+/// Deletes the links of an owner that is chosen: they have been reported, and stand in the way of its next start.
+pub(crate) fn delete_links(mut chosen: impl FnMut(usize) -> bool) {
+    let links = LINKS.lock().clone();
+    for (mut name, _) in links.into_iter().filter(|(_, owner)| chosen(*owner)) {
+        let length = u16::try_from(name.len().saturating_mul(2)).unwrap_or(0);
+        let mut text = UNICODE_STRING {
+            Length: length,
+            MaximumLength: length,
+            Buffer: name.as_mut_ptr(),
+        };
+        // SAFETY: a live local.
+        let _ = unsafe { delete_link(&raw mut text) };
+    }
 }
 
 /// Handles that are open: handle, who opened them.
@@ -243,7 +260,7 @@ pub(crate) fn forget_handles(mut chosen: impl FnMut(usize) -> bool) {
 /// Threads that run: id, start routine.
 pub(crate) fn threads(mut visit: impl FnMut(u32, usize)) {
     let threads = THREADS.lock().clone();
-    threads.iter().for_each(|(id, routine)| visit(*id, *routine));
+    threads.values().for_each(|(routine, id)| visit(*id, *routine));
 }
 
 exports! {

@@ -18,6 +18,7 @@ use wdk_sys::{
 };
 
 use crate::cancel;
+use crate::driver;
 use crate::exports;
 use crate::irp;
 use crate::irptable::{self, Origin};
@@ -193,7 +194,7 @@ unsafe fn close(device: *mut DEVICE_OBJECT, wine: *mut IRP, file: usize) -> NTST
         return STATUS_SUCCESS;
     }
     cleanup(device, file);
-    drain(file);
+    drain(device, file);
     FILES.lock().remove(&file);
     // SAFETY: as in `dispatch`.
     let status = unsafe { start(device, wine, IRP_MJ_CLOSE, 0) };
@@ -221,17 +222,17 @@ fn cleanup(device: *mut DEVICE_OBJECT, file: usize) {
     REQUESTS.lock().insert(irp.expose_provenance(), Box::new(request));
     // SAFETY: the file is open, so the device exists.
     unsafe { irp::io_call(device, irp) };
-    wait_for(irp, || !REQUESTS.lock().contains_key(&irp.addr()));
+    wait_for(device, irp, || !REQUESTS.lock().contains_key(&irp.addr()));
 }
 
 /// Waits until the driver has no request of this file.
-fn drain(file: usize) {
-    wait_for(core::ptr::null_mut(), || {
+fn drain(device: *mut DEVICE_OBJECT, file: usize) {
+    wait_for(device, core::ptr::null_mut(), || {
         FILES.lock().get(&file).is_none_or(|file| file.requests == 0)
     });
 }
 
-fn wait_for(irp: *mut IRP, done: impl Fn() -> bool) {
+fn wait_for(device: *mut DEVICE_OBJECT, irp: *mut IRP, done: impl Fn() -> bool) {
     let start = crate::time::milliseconds();
     loop {
         let seen = CHANGES.load(Ordering::Acquire);
@@ -239,7 +240,9 @@ fn wait_for(irp: *mut IRP, done: impl Fn() -> bool) {
             return;
         }
         if crate::time::milliseconds().saturating_sub(start) > CLOSE_PATIENCE {
-            stop::report_about(Code::IrpForgotten, [irp.addr(), 0, 0, 0], b"at close");
+            // SAFETY: the file is open, so the device exists.
+            let driver = unsafe { driver::find((*device).DriverObject) }.map_or(0, |driver| driver.base);
+            stop::report_of(Code::IrpForgotten, [irp.addr(), 0, 0, 0], b"at close", driver);
             return;
         }
         user::wait_on(&CHANGES, seen, 50);

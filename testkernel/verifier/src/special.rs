@@ -218,13 +218,15 @@ unsafe extern "system" fn handler(pointers: *mut c_void) -> i32 {
         let pointers = &*pointers.cast::<Pointers>();
         (&*pointers.record, pointers.context)
     };
-    if record.code != EXCEPTION_ACCESS_VIOLATION {
-        return CONTINUE_SEARCH;
-    }
     let [access, address] = record.information;
-    let Some((code, place)) = judge(address) else {
-        crate::fault::unhandled(record.code, record.address, access, address, context);
-        return CONTINUE_SEARCH;
+    let fault = if record.code == EXCEPTION_ACCESS_VIOLATION {
+        judge(address)
+    } else {
+        None
+    };
+    let Some((code, place)) = fault else {
+        let handled = crate::fault::judge(record.code, record.address, record.information, context);
+        return if handled { CONTINUE_EXECUTION } else { CONTINUE_SEARCH };
     };
     let mut stack: Stack = [0; _];
     system::walk(context, &mut stack);

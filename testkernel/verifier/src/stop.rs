@@ -38,7 +38,7 @@ pub(crate) fn call_stack() -> Stack {
         .iter()
         .take(captured)
         .map(|frame| frame.addr())
-        .skip_while(|&address| modules::is_own(address));
+        .filter(|&address| !modules::is_own(address));
     stack
         .iter_mut()
         .zip(outside)
@@ -74,6 +74,14 @@ pub(crate) fn report(code: StopCode, parameters: [usize; 4]) {
 /// Reports a broken rule about a named function or object.
 pub(crate) fn report_about(code: StopCode, parameters: [usize; 4], subject: &[u8]) {
     report_at(code, parameters, subject, &call_stack());
+}
+
+/// Reports what a driver's routine did, when it has returned: the routine stands in for its frame.
+pub(crate) fn report_of(code: StopCode, parameters: [usize; 4], subject: &[u8], routine: usize) {
+    let mut stack: Stack = [0; _];
+    let frames = core::iter::once(routine).chain(call_stack());
+    stack.iter_mut().zip(frames).for_each(|(slot, address)| *slot = address);
+    report_at(code, parameters, subject, &stack);
 }
 
 /// Reports a broken rule that was broken by this call stack.

@@ -72,6 +72,7 @@ pub(crate) fn raise_status(status: i32) -> ! {
 
 /// Size of an x64 `CONTEXT`, and where it holds the stack and instruction pointers.
 const CONTEXT: usize = 1232;
+const CONTEXT_RAX: usize = 0x78;
 const CONTEXT_RSP: usize = 0x98;
 const CONTEXT_RIP: usize = 0xf8;
 
@@ -131,5 +132,15 @@ pub(crate) fn walk(context: *const c_void, frames: &mut [usize]) {
                 core::ptr::null_mut(),
             );
         }
+    }
+}
+
+/// Makes an exception's context go on elsewhere, with a value in the result register.
+pub(crate) fn redirect(context: *mut c_void, stack: usize, instruction: usize, result: usize) {
+    // SAFETY: the dispatcher's context, which it resumes from.
+    let context = unsafe { &mut *context.cast::<Context>() };
+    for (at, value) in [(CONTEXT_RSP, stack), (CONTEXT_RIP, instruction), (CONTEXT_RAX, result)] {
+        // SAFETY: words of the context.
+        unsafe { context.word(at).write(value) };
     }
 }

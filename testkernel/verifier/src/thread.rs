@@ -8,6 +8,7 @@ use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::guard::Marks;
 use crate::user;
 
 /// `PASSIVE_LEVEL`.
@@ -47,6 +48,8 @@ pub(crate) struct Thread {
     pub(crate) irql: Cell<u8>,
     /// In a DPC, or what counts as one.
     pub(crate) dpc: Cell<bool>,
+    /// Where to go back to after a fault.
+    pub(crate) marks: Marks,
     held: RefCell<([Held; MOST], usize)>,
 }
 
@@ -59,6 +62,7 @@ impl Thread {
         Self {
             irql: Cell::new(PASSIVE),
             dpc: Cell::new(false),
+            marks: Marks::new(),
             held: RefCell::new(([none; MOST], 0)),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) fn check(object: *mut DRIVER_OBJECT) {
         size: module.size,
     };
     // Threads that are about to end, and work items that have just run, are given a moment.
-    settle(&leaver);
+    settle(&leaver, 50);
     if settings::has(flags::OBJECTS) {
         objects_left(&leaver, object);
     }
@@ -68,10 +68,13 @@ pub(crate) fn check(object: *mut DRIVER_OBJECT) {
     if settings::has(flags::POOL_TRACKING) {
         blocks_left(&leaver);
     }
+    // What still runs in the driver would run on in an image that is gone.
+    settle(&leaver, 1_000);
 }
 
-fn settle(leaver: &Leaver) {
-    for _ in 0..50 {
+/// Waits until no thread or work item of the driver is under way, for so many times ten milliseconds.
+fn settle(leaver: &Leaver, times: u32) {
+    for _ in 0..times {
         let mut busy = false;
         objects::threads(|_, routine| busy |= leaver.owns(routine));
         work::for_each(|_, owner, queued| busy |= queued && leaver.owns(owner));
@@ -84,12 +87,17 @@ fn settle(leaver: &Leaver) {
 }
 
 fn objects_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
-    // SAFETY: the driver object exists until Wine frees it, which comes later.
-    let mut device = unsafe { (*object).DeviceObject };
-    while !device.is_null() {
-        leaver.report(Code::DeviceLeft, [device.addr(), 0, 0, 0], leaver.base, b"");
-        // SAFETY: a device that was not deleted.
-        device = unsafe { (*device).NextDevice };
+    // SAFETY: the driver object exists until Wine frees it, which comes later, and its devices are those that were not deleted. They
+    // are deleted here, or the driver could not be loaded again.
+    unsafe {
+        while !(*object).DeviceObject.is_null() {
+            let device = (*object).DeviceObject;
+            leaver.report(Code::DeviceLeft, [device.addr(), 0, 0, 0], leaver.base, b"");
+            wdk_sys::ntddk::IoDeleteDevice(device);
+            if (*object).DeviceObject == device {
+                break;
+            }
+        }
     }
     objects::links(|name, owner| {
         if leaver.owns(owner) {
@@ -97,7 +105,7 @@ fn objects_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
             leaver.report(Code::SymbolicLinkLeft, [0; 4], owner, &name);
         }
     });
-    objects::forget_links(|owner| leaver.owns(owner));
+    objects::delete_links(|owner| leaver.owns(owner));
     objects::handles(|handle, owner| {
         if leaver.owns(owner) {
             leaver.report(Code::HandleLeft, [handle, 0, 0, 0], owner, b"");
@@ -154,6 +162,7 @@ fn irps_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
             stop::report_at(Code::IrpForgotten, [irp, 0, 0, 0], b"not freed", made);
         }
     });
+    irptable::forget(|origin, made| origin != Origin::User && leaver.made(made));
     crate::request::held_by(object, |irp, major| {
         leaver.report(
             Code::IrpForgotten,
