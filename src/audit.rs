@@ -11,7 +11,7 @@ use wskguard_core::{
 };
 
 use crate::endpoint::Endpoint;
-use crate::guard::{guard, processor, system_time};
+use crate::guard::{guard, interrupt_time, processor, system_time};
 use crate::sockaddr::Address;
 
 /// What one endpoint may write: bursts of 256 records, one every 100 µs on average.
@@ -98,7 +98,7 @@ pub fn not_wanted() {
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
 pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     let guard = guard();
-    if !endpoint.budget.take(record.time, ENDPOINT_LIMIT) {
+    if !endpoint.budget.take(interrupt_time(), ENDPOINT_LIMIT) {
         guard.rings.suppress(processor(), Suppressed::EndpointBudget);
         return;
     }

@@ -171,11 +171,15 @@ pub fn system_time() -> u64 {
     unsafe { now.QuadPart }.cast_unsigned()
 }
 
-/// Seconds of a clock that only grows.
-pub fn seconds() -> u32 {
-    const PER_SECOND: u64 = 10_000_000;
+/// A clock that only grows, 100 ns.
+pub fn interrupt_time() -> u64 {
     let mut counter = 0;
     // SAFETY: the out parameter is ours.
-    let ticks = unsafe { KeQueryInterruptTimePrecise(&raw mut counter) };
-    u32::try_from(ticks.wrapping_div(PER_SECOND) & u64::from(u32::MAX)).unwrap_or(0)
+    unsafe { KeQueryInterruptTimePrecise(&raw mut counter) }
+}
+
+/// The same in seconds.
+pub fn seconds() -> u32 {
+    const PER_SECOND: u64 = 10_000_000;
+    u32::try_from(interrupt_time().wrapping_div(PER_SECOND) & u64::from(u32::MAX)).unwrap_or(0)
 }
