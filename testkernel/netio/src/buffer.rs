@@ -10,6 +10,10 @@ use crate::report::misuse;
 /// `MDL_MAPPED_TO_SYSTEM_VA` and `MDL_SOURCE_IS_NONPAGED_POOL`.
 const HAS_SYSTEM_ADDRESS: i16 = 1 | 4;
 
+/// Bytes of an MDL without page frames.
+const MDL_SIZE: i16 = 48;
+const _: () = assert!(size_of::<MDL>() == 48);
+
 /// Where an MDL's bytes are. Wine leaves the flags of MDLs over pool at 0; then they are where the MDL was built for.
 fn address_of(mdl: &MDL) -> *mut u8 {
     if mdl.MdlFlags & HAS_SYSTEM_ADDRESS != 0 {
@@ -91,7 +95,7 @@ pub(crate) fn describe(bytes: &mut [u8]) -> MDL {
     let offset = start.addr() % 4096;
     MDL {
         Next: core::ptr::null_mut(),
-        Size: size_of::<MDL>() as i16,
+        Size: MDL_SIZE,
         MdlFlags: 4,
         Process: core::ptr::null_mut(),
         MappedSystemVa: start.cast(),

@@ -1,5 +1,6 @@
 //! The requests of the control device. `PASSIVE_LEVEL`.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,8 +34,7 @@ pub(crate) fn execute(buffer: &mut [u8], input: usize, output: usize) -> (NTSTAT
 }
 
 fn reply<T: IntoBytes + Immutable>(value: &T) -> Reply {
-    let mut bytes = Vec::new();
-    bytes.resize(size_of::<T>(), 0);
+    let mut bytes = vec![0; size_of::<T>()];
     put(&mut bytes, value).ok_or(STATUS_INVALID_PARAMETER)?;
     Ok(bytes)
 }

@@ -4,12 +4,13 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::host::sys;
 use crate::provider::request::HostRequest;
-use crate::provider::socket::Socket;
+use crate::provider::socket::{Socket, Task};
 use crate::sync::{self, Condvar, Mutex};
 use crate::{report, script};
 
@@ -71,20 +72,46 @@ fn post(key: usize, what: *mut c_void) {
     }
 }
 
-/// Whether the script has a new time to keep.
+/// Whether there is a new time to keep.
 static CLOCK: Mutex<bool> = Mutex::new(false);
 static CLOCK_CHANGED: Condvar = Condvar::new();
 
-/// The script has a new time to keep.
+/// Sockets that want to be looked at, and when.
+static WAKES: Mutex<Vec<(u64, Arc<Socket>)>> = Mutex::new(Vec::new());
+
+/// Has a socket look around once, `milliseconds` from now.
+pub(crate) fn wake_later(socket: &Arc<Socket>, milliseconds: u32) {
+    let mut wakes = WAKES.lock();
+    if !wakes.iter().any(|(_, other)| Arc::ptr_eq(other, socket)) {
+        wakes.push((sync::now().saturating_add(milliseconds.into()), Arc::clone(socket)));
+        drop(wakes);
+        wake_clock();
+    }
+}
+
+/// Wakes the sockets whose time has come, and says in how many milliseconds the next one's will.
+fn wake_sockets() -> u32 {
+    let now = sync::now();
+    let mut wakes = WAKES.lock();
+    let due: Vec<_> = wakes.extract_if(.., |(due, _)| *due <= now).collect();
+    let next = wakes.iter().map(|(due, _)| *due).min();
+    drop(wakes);
+    for (_, socket) in due {
+        socket.post(Task::Pump);
+    }
+    next.map_or(sync::FOREVER, |due| u32::try_from(due.saturating_sub(now)).unwrap_or(sync::FOREVER))
+}
+
+/// There is a new time to keep.
 pub(crate) fn wake_clock() {
     *CLOCK.lock() = true;
     CLOCK_CHANGED.wake_all();
 }
 
-/// Completes what the script delayed, when its time has come.
+/// Completes what the script delayed and wakes sockets, when their time has come.
 extern "system" fn keep_time(_context: *mut c_void) -> u32 {
     loop {
-        let wait = script::tick();
+        let wait = script::tick().min(wake_sockets());
         let mut changed = CLOCK.lock();
         if !*changed {
             CLOCK_CHANGED.wait(&mut changed, wait);

@@ -18,7 +18,13 @@ struct Routines {
     lower: unsafe extern "system" fn(KIRQL),
 }
 
-static ROUTINES: Mutex<Option<Option<Routines>>> = Mutex::new(None);
+/// What was found, once looked for.
+enum Search {
+    NotYet,
+    Done(Option<Routines>),
+}
+
+static ROUTINES: Mutex<Search> = Mutex::new(Search::NotYet);
 
 /// An export of the kernel, or NULL.
 pub(crate) fn routine(name: &[u16]) -> *mut c_void {
@@ -49,21 +55,29 @@ macro_rules! utf16 {
 pub(crate) use utf16;
 
 fn routines() -> Option<Routines> {
-    *ROUTINES.lock().get_or_insert_with(|| {
-        let current = routine(utf16!(b"KeGetCurrentIrql"));
-        let raise = routine(utf16!(b"KfRaiseIrql"));
-        let lower = routine(utf16!(b"KeLowerIrql"));
-        if current.is_null() || raise.is_null() || lower.is_null() {
-            return None;
+    let mut search = ROUTINES.lock();
+    if let Search::Done(found) = *search {
+        return found;
+    }
+    let found = find();
+    *search = Search::Done(found);
+    found
+}
+
+fn find() -> Option<Routines> {
+    let current = routine(utf16!(b"KeGetCurrentIrql"));
+    let raise = routine(utf16!(b"KfRaiseIrql"));
+    let lower = routine(utf16!(b"KeLowerIrql"));
+    if current.is_null() || raise.is_null() || lower.is_null() {
+        return None;
+    }
+    // SAFETY: the names have these signatures.
+    Some(unsafe {
+        Routines {
+            current: core::mem::transmute::<*mut c_void, unsafe extern "system" fn() -> KIRQL>(current),
+            raise: core::mem::transmute::<*mut c_void, unsafe extern "system" fn(KIRQL) -> KIRQL>(raise),
+            lower: core::mem::transmute::<*mut c_void, unsafe extern "system" fn(KIRQL)>(lower),
         }
-        // SAFETY: the names have these signatures.
-        Some(unsafe {
-            Routines {
-                current: core::mem::transmute::<*mut c_void, unsafe extern "system" fn() -> KIRQL>(current),
-                raise: core::mem::transmute::<*mut c_void, unsafe extern "system" fn(KIRQL) -> KIRQL>(raise),
-                lower: core::mem::transmute::<*mut c_void, unsafe extern "system" fn(KIRQL)>(lower),
-            }
-        })
     })
 }
 

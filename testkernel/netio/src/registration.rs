@@ -32,7 +32,7 @@ static NPI: GUID = NPI_WSK_INTERFACE_ID;
 
 /// The module id under which every registration is a client of NMR.
 static MODULE: NPI_MODULEID = NPI_MODULEID {
-    Length: size_of::<NPI_MODULEID>() as u16,
+    Length: nmr::size::<NPI_MODULEID>(),
     Type: MIT_GUID,
     Value: NPI_MODULEID_VALUE {
         Guid: GUID {
@@ -82,13 +82,13 @@ impl Registration {
     fn new(client: WSK_CLIENT_NPI) -> Arc<Self> {
         let characteristics = NPI_CLIENT_CHARACTERISTICS {
             Version: 0,
-            Length: size_of::<NPI_CLIENT_CHARACTERISTICS>() as u16,
+            Length: nmr::size::<NPI_CLIENT_CHARACTERISTICS>(),
             ClientAttachProvider: Some(attach_provider),
             ClientDetachProvider: Some(detach_provider),
             ClientCleanupBindingContext: Some(cleanup),
             ClientRegistrationInstance: NPI_REGISTRATION_INSTANCE {
                 Version: 0,
-                Size: size_of::<NPI_REGISTRATION_INSTANCE>() as u16,
+                Size: nmr::size::<NPI_REGISTRATION_INSTANCE>(),
                 NpiId: &raw const NPI,
                 ModuleId: &raw const MODULE,
                 Number: 0,

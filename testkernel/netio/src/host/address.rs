@@ -114,10 +114,6 @@ impl Address {
         self.bytes.get(range).unwrap_or(&[])
     }
 
-    pub(crate) fn is_wildcard(&self) -> bool {
-        self.ip().iter().all(|byte| *byte == 0)
-    }
-
     /// The same address and port; scope and flow label aside.
     pub(crate) fn same_endpoint(&self, other: &Self) -> bool {
         self.family() == other.family() && self.port() == other.port() && self.ip() == other.ip()

@@ -51,11 +51,15 @@ fn check(result: i32) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// The outcome of starting an overlapped request: pending in either case, since a success is queued to the port, too.
+/// The outcome of starting an overlapped request. What ended at once is queued to the port, too, unless it ended with an error; that
+/// a datagram was longer than its buffer is a warning.
 fn started(ok: bool) -> Result<()> {
     // SAFETY: no preconditions.
     let error = if ok { 0 } else { unsafe { sys::WSAGetLastError() } };
-    if error == 0 || error == sys::WSA_IO_PENDING { Ok(()) } else { Err(status::of_winsock(error)) }
+    match error {
+        0 | sys::WSA_IO_PENDING | sys::WSAEMSGSIZE => Ok(()),
+        error => Err(status::of_winsock(error)),
+    }
 }
 
 impl HostSocket {

@@ -14,6 +14,7 @@ pub(crate) type BOOL = i32;
 
 pub(crate) const INVALID_SOCKET: SOCKET = usize::MAX;
 pub(crate) const WSA_IO_PENDING: u32 = 997;
+pub(crate) const WSAEMSGSIZE: u32 = 10040;
 pub(crate) const WSA_FLAG_OVERLAPPED: u32 = 1;
 pub(crate) const INFINITE: u32 = u32::MAX;
 pub(crate) const SD_SEND: i32 = 1;
@@ -33,6 +34,14 @@ pub(crate) struct OVERLAPPED {
     pub(crate) InternalHigh: usize,
     pub(crate) Offset: u64,
     pub(crate) Event: usize,
+}
+
+impl OVERLAPPED {
+    /// The NTSTATUS, once complete.
+    pub(crate) fn status(&self) -> i32 {
+        let [a, b, c, d, ..] = self.Internal.to_le_bytes();
+        i32::from_le_bytes([a, b, c, d])
+    }
 }
 
 #[repr(C)]
@@ -191,6 +200,9 @@ unsafe extern "system" {
     ) -> BOOL;
     pub(crate) fn PostQueuedCompletionStatus(port: HANDLE, bytes: u32, key: usize, overlapped: *mut c_void) -> BOOL;
     pub(crate) fn CancelIoEx(file: HANDLE, overlapped: *mut OVERLAPPED) -> BOOL;
+    pub(crate) fn GetProcessHeap() -> HANDLE;
+    pub(crate) fn HeapAlloc(heap: HANDLE, flags: u32, bytes: usize) -> *mut c_void;
+    pub(crate) fn HeapFree(heap: HANDLE, flags: u32, block: *mut c_void) -> BOOL;
     pub(crate) fn GetModuleHandleW(name: *const u16) -> HANDLE;
     pub(crate) fn GetModuleHandleExW(flags: u32, name: *const c_void, module: *mut HANDLE) -> BOOL;
 }

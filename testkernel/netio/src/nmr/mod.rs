@@ -117,6 +117,15 @@ impl Module {
     }
 }
 
+/// The size of a structure, as NMR's structures state it.
+pub(crate) const fn size<T>() -> u16 {
+    assert!(size_of::<T>() <= u16::MAX as usize);
+    #[allow(clippy::cast_possible_truncation, reason = "just asserted")]
+    {
+        size_of::<T>() as u16
+    }
+}
+
 pub(crate) fn same_guid(one: &GUID, other: &GUID) -> bool {
     (one.Data1, one.Data2, one.Data3, one.Data4) == (other.Data1, other.Data2, other.Data3, other.Data4)
 }

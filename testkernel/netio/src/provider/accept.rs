@@ -17,6 +17,7 @@ use super::events::CONNECTION_EVENTS;
 use super::request::{Accept, HostRequest, Op, Request, Role};
 use super::socket::{Callbacks, Category, Phase, Socket, Task};
 use super::state::Inner;
+use crate::engine;
 use crate::host::{Address, HostSocket};
 use crate::level;
 use crate::report::misuse;
@@ -39,6 +40,9 @@ pub(crate) struct Acceptor {
     pended: VecDeque<Arrived>,
     pub(crate) conditional: bool,
 }
+
+/// Milliseconds between two looks at connections that wait for a decision.
+const LOOK_AGAIN: u32 = 50;
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
@@ -67,6 +71,7 @@ impl Inner {
         if socket.phase() != Phase::Listening {
             return;
         }
+        self.look_for_aborts(socket);
         while let Some(arrived) = self.acceptor.ready.pop_front() {
             if let Some(arrived) = self.deliver(socket, arrived) {
                 self.acceptor.ready.push_front(arrived);
@@ -118,8 +123,7 @@ impl Inner {
         let local = self.local.map_or(local, |bound| local.with_port(bound.port()));
         let mut arrived = Arrived { host: accepted, local, remote, inspected: None };
         if self.acceptor.conditional {
-            let key = socket.as_ref() as *const Socket;
-            let id = WSK_INSPECT_ID { Key: key.addr(), SerialNumber: SERIAL.fetch_add(1, Ordering::Relaxed) };
+            let id = WSK_INSPECT_ID { Key: Arc::as_ptr(socket).addr(), SerialNumber: SERIAL.fetch_add(1, Ordering::Relaxed) };
             arrived.inspected = Some(id);
             self.inspect(socket, arrived, id);
         } else {
@@ -144,6 +148,27 @@ impl Inner {
                 }
                 arrived.host.reset_on_close();
             }
+        }
+    }
+
+    /// Connections that went away while they waited for a decision or for an accept. The host does not say so by itself.
+    fn look_for_aborts(&mut self, socket: &Arc<Socket>) {
+        if !self.acceptor.conditional {
+            return;
+        }
+        let acceptor = &mut self.acceptor;
+        for queue in [&mut acceptor.pended, &mut acceptor.ready] {
+            let all = core::mem::take(queue);
+            for arrived in all {
+                if arrived.host.remote().is_ok() {
+                    queue.push_back(arrived);
+                } else if let Some(id) = arrived.inspected {
+                    abort(socket, id);
+                }
+            }
+        }
+        if !acceptor.pended.is_empty() || !acceptor.ready.is_empty() {
+            engine::wake_later(socket, LOOK_AGAIN);
         }
     }
 
@@ -248,4 +273,12 @@ impl Inner {
             _ => connection.discard(),
         }
     }
+}
+
+/// `WskAbortEvent`.
+fn abort(socket: &Arc<Socket>, mut id: WSK_INSPECT_ID) {
+    socket.call_back(0, |callbacks| {
+        // SAFETY: the client's callback, with its context.
+        callbacks.listen.WskAbortEvent.map(|abort| unsafe { abort(callbacks.context, &raw mut id) })
+    });
 }

@@ -1,6 +1,5 @@
 //! The provider's NMR module, and one record per attached client.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -24,7 +23,7 @@ const VERSION: u16 = MAKE_WSK_VERSION(1, 0);
 
 static NPI: GUID = NPI_WSK_INTERFACE_ID;
 static MODULE: NPI_MODULEID = NPI_MODULEID {
-    Length: size_of::<NPI_MODULEID>() as u16,
+    Length: nmr::size::<NPI_MODULEID>(),
     Type: MIT_GUID,
     Value: NPI_MODULEID_VALUE {
         Guid: GUID {
@@ -45,13 +44,13 @@ unsafe impl<T> Sync for Constant<T> {}
 
 static CHARACTERISTICS: Constant<NPI_PROVIDER_CHARACTERISTICS> = Constant(NPI_PROVIDER_CHARACTERISTICS {
     Version: 0,
-    Length: size_of::<NPI_PROVIDER_CHARACTERISTICS>() as u16,
+    Length: nmr::size::<NPI_PROVIDER_CHARACTERISTICS>(),
     ProviderAttachClient: Some(attach_client),
     ProviderDetachClient: Some(detach_client),
     ProviderCleanupBindingContext: Some(cleanup),
     ProviderRegistrationInstance: NPI_REGISTRATION_INSTANCE {
         Version: 0,
-        Size: size_of::<NPI_REGISTRATION_INSTANCE>() as u16,
+        Size: nmr::size::<NPI_REGISTRATION_INSTANCE>(),
         NpiId: &raw const NPI,
         ModuleId: &raw const MODULE,
         Number: 0,
@@ -84,7 +83,7 @@ pub(crate) struct Client {
     /// Sockets, and 1 while attached.
     users: AtomicUsize,
     sockets: AtomicUsize,
-    descriptors: Mutex<Vec<Box<Descriptor>>>,
+    descriptors: Mutex<Vec<Arc<Descriptor>>>,
 }
 
 /// A cached security descriptor; its address is what the client gets.
@@ -162,8 +161,8 @@ impl Client {
 
     /// Keeps a descriptor, and says under which address.
     pub(crate) fn cache_descriptor(&self, descriptor: Descriptor) -> usize {
-        let descriptor = Box::new(descriptor);
-        let address = core::ptr::from_ref(&*descriptor).addr();
+        let descriptor = Arc::new(descriptor);
+        let address = Arc::as_ptr(&descriptor).addr();
         self.descriptors.lock().push(descriptor);
         DESCRIPTORS.fetch_add(1, Ordering::Relaxed);
         address
@@ -172,8 +171,8 @@ impl Client {
     /// Forgets a cached descriptor; false when it is none.
     pub(crate) fn release_descriptor(&self, address: usize) -> bool {
         let mut descriptors = self.descriptors.lock();
-        let cached = |descriptor: &Box<Descriptor>| core::ptr::from_ref(&**descriptor).addr() == address;
-        let Some(index) = descriptors.iter().position(cached) else { return false };
+        let index = descriptors.iter().position(|cached| Arc::as_ptr(cached).addr() == address);
+        let Some(index) = index else { return false };
         descriptors.swap_remove(index);
         DESCRIPTORS.fetch_sub(1, Ordering::Relaxed);
         true
@@ -182,8 +181,7 @@ impl Client {
     /// Whether a cached descriptor grants access; `None` when it is none.
     pub(crate) fn descriptor_grants(&self, address: usize) -> Option<bool> {
         let descriptors = self.descriptors.lock();
-        let cached = descriptors.iter().find(|descriptor| core::ptr::from_ref(&***descriptor).addr() == address);
-        cached.map(|descriptor| descriptor.grants)
+        descriptors.iter().find(|cached| Arc::as_ptr(cached).addr() == address).map(|cached| cached.grants)
     }
 }
 

@@ -7,7 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use wsk_sys::{SOCKADDR, WSK_FLAG_ABORTIVE, WSK_FLAG_OOB};
+use wsk_sys::{SOCKADDR, SOL_SOCKET, WSK_BUF, WSK_EVENT_SEND_BACKLOG, WSK_FLAG_ABORTIVE, WSK_FLAG_OOB};
 
 use super::bindings;
 use super::request::{HostRequest, Op, Request, Role};
@@ -21,11 +21,15 @@ use crate::status::{
     STATUS_PIPE_DISCONNECTED, STATUS_SUCCESS, is_success,
 };
 
+const SO_SNDBUF: u32 = 0x1001;
+
 #[derive(Default)]
 pub(crate) struct Sender {
     queue: VecDeque<Request>,
     /// The sending direction was closed.
     shut: bool,
+    /// The ideal backlog that was indicated last.
+    backlog: Option<usize>,
 }
 
 impl Sender {
@@ -80,10 +84,10 @@ impl Inner {
             // SAFETY: the address lives in the request.
             unsafe { own.connect(&host.address, overlapped) }
         });
-        if let Err((host, status)) = launched {
-            if let Some(request) = host.request {
-                self.fail_connect(socket, request, status);
-            }
+        if let Err((host, status)) = launched
+            && let Some(request) = host.request
+        {
+            self.fail_connect(socket, request, status);
         }
     }
 
@@ -141,6 +145,11 @@ impl Inner {
         self.abandon(Role::Receive);
         self.abandon(Role::ReceiveAhead);
         if let Some(host) = self.host.take() {
+            // The host resets a connection by closing its socket; another one goes on answering for the options.
+            if let Ok(husk) = HostSocket::open(socket.family, socket.kind, socket.protocol) {
+                self.options.hand_on(&host, &husk);
+                self.host = Some(husk);
+            }
             host.reset_on_close();
         }
         self.sender.shut = true;
@@ -156,9 +165,12 @@ impl Inner {
                 continue;
             }
             match data_of(&request) {
-                Some(Some(pieces)) => self.send(socket, request, pieces, 0),
-                Some(None) => self.answer(request, STATUS_INVALID_PARAMETER, 0),
                 None => self.send_done(request, STATUS_SUCCESS, 0),
+                // SAFETY: the client's MDLs are valid until its IRP is completed.
+                Some(data) => match unsafe { buffer::pieces(&data) } {
+                    Some(pieces) => self.send(socket, request, pieces, 0),
+                    None => self.answer(request, STATUS_INVALID_PARAMETER, 0),
+                },
             }
         }
     }
@@ -176,10 +188,10 @@ impl Inner {
             // SAFETY: the pieces are the client's until its IRP is completed.
             unsafe { own.send(&host.buffers, host.flags, overlapped) }
         });
-        if let Err((host, status)) = launched {
-            if let Some(request) = host.request {
-                self.send_done(request, status, 0);
-            }
+        if let Err((host, status)) = launched
+            && let Some(request) = host.request
+        {
+            self.send_done(request, status, 0);
         }
     }
 
@@ -209,6 +221,28 @@ impl Inner {
         }
     }
 
+    /// What a sender should keep on its way: what the host buffers.
+    pub(super) fn ideal_backlog(&self) -> Result<usize, NTSTATUS> {
+        let mut value = [0; 4];
+        let host = self.host.as_ref().ok_or(STATUS_INVALID_DEVICE_STATE)?;
+        host.get(SOL_SOCKET, SO_SNDBUF, &mut value)?;
+        Ok(u32::from_ne_bytes(value) as usize)
+    }
+
+    /// Tells the client the ideal backlog when it has changed.
+    pub(super) fn indicate_backlog(&mut self, socket: &Arc<Socket>) {
+        if socket.phase() != Phase::Connected || !socket.is_enabled(WSK_EVENT_SEND_BACKLOG) {
+            return;
+        }
+        let Ok(ideal) = self.ideal_backlog() else { return };
+        if self.sender.backlog.replace(ideal) != Some(ideal) {
+            socket.call_back(WSK_EVENT_SEND_BACKLOG, |callbacks| {
+                // SAFETY: the client's callback, with its context.
+                callbacks.connection.WskSendBacklogEvent.map(|backlog| unsafe { backlog(callbacks.context, ideal) })
+            });
+        }
+    }
+
     /// What a request that the host gave up has come to: cancelled, or ended with its connection.
     pub(super) fn fate(&self, status: NTSTATUS) -> NTSTATUS {
         if status == STATUS_CANCELLED { self.receiver.failure().unwrap_or(status) } else { status }
@@ -230,12 +264,11 @@ impl Inner {
     }
 }
 
-/// The data that goes with a request: none, or pieces, or a buffer that is none.
-fn data_of(request: &Request) -> Option<Option<Vec<WSABUF>>> {
-    let data = match &request.op {
-        Op::Send { data, .. } | Op::Disconnect { data: Some(data), .. } | Op::Connect { data: Some(data), .. } => data,
-        _ => return None,
-    };
-    // SAFETY: the client's MDLs are valid until its IRP is completed.
-    Some(unsafe { buffer::pieces(data) })
+/// The data that goes with a request.
+fn data_of(request: &Request) -> Option<WSK_BUF> {
+    match request.op {
+        Op::Send { data, .. } => Some(data),
+        Op::Disconnect { data, .. } | Op::Connect { data, .. } => data,
+        _ => None,
+    }
 }

@@ -22,7 +22,7 @@ use crate::status::{
 
 /// `MSG_TRUNC` of ws2def.h: the datagram was longer than the buffer.
 const MSG_TRUNC: u32 = 0x100;
-const LARGEST: usize = 65535;
+const LARGEST: u32 = 65535;
 /// Datagrams that may wait for a request or for an indication.
 const WAITING: usize = 64;
 /// Datagrams in one indication.
@@ -119,10 +119,10 @@ impl Inner {
             // SAFETY: pieces and address live until the request is finished.
             unsafe { own.send_to(&host.buffers, &host.address, overlapped) }
         });
-        if let Err((host, status)) = launched {
-            if let Some(request) = host.request {
-                self.answer(request, status, 0);
-            }
+        if let Err((host, status)) = launched
+            && let Some(request) = host.request
+        {
+            self.answer(request, status, 0);
         }
     }
 
@@ -174,17 +174,17 @@ impl Inner {
         let Some(pieces) = room(&request) else { return self.answer(request, STATUS_INVALID_PARAMETER, 0) };
         let mut host = HostRequest::new(socket, Role::ReceiveFrom, Some(request));
         host.buffers = pieces;
-        if let Err((host, status)) = self.launch_receive(host) {
-            if let Some(request) = host.request {
-                self.answer(request, status, 0);
-            }
+        if let Err((host, status)) = self.launch_receive(host)
+            && let Some(request) = host.request
+        {
+            self.answer(request, status, 0);
         }
     }
 
     fn receive_datagram_ahead(&mut self, socket: &Arc<Socket>) {
         let mut host = HostRequest::new(socket, Role::ReceiveFromAhead, None);
-        host.storage.resize(LARGEST, 0);
-        host.buffers.push(WSABUF { len: LARGEST as u32, buf: host.storage.as_mut_ptr() });
+        host.storage.resize(LARGEST as usize, 0);
+        host.buffers.push(WSABUF { len: LARGEST, buf: host.storage.as_mut_ptr() });
         if let Err((_, status)) = self.launch_receive(host) {
             crate::report::print(format_args!("receive ahead: {status:#010x}"));
         }

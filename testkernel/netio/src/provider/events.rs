@@ -17,7 +17,7 @@ use super::socket::{Callbacks, Category, Phase, Shared, Socket, Task};
 use crate::level;
 use crate::nmr::same_guid;
 use crate::status::{
-    NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING,
+    NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
     STATUS_SUCCESS,
 };
 
@@ -174,6 +174,3 @@ pub(crate) fn status_without_irp(change: &Change) -> NTSTATUS {
         Change::InProgress(_) => STATUS_EVENT_PENDING,
     }
 }
-
-/// The status for a change whose IRP waits.
-pub(crate) const IN_PROGRESS: NTSTATUS = STATUS_PENDING;

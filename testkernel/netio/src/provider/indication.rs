@@ -11,7 +11,6 @@ use wsk_sys::{
 
 use super::accept::level_flag;
 use super::socket::Socket;
-use super::state::Inner;
 use crate::buffer;
 use crate::host::Address;
 use crate::report::misuse;
@@ -217,17 +216,15 @@ pub(crate) unsafe fn release_datagrams(socket: &Arc<Socket>, list: PWSK_DATAGRAM
     STATUS_SUCCESS
 }
 
-impl Inner {
-    /// Close: retained lists should have been released before.
-    pub(super) fn forget_retained(&mut self, socket: &Arc<Socket>) {
-        let address = Arc::as_ptr(socket).addr();
-        let mut lists = LISTS.lock();
-        let before = lists.len();
-        lists.retain(|(owner, _)| *owner != address);
-        let left = before - lists.len();
-        drop(lists);
-        if left != 0 {
-                misuse!("a socket was closed with {left} indications retained; they leak");
-        }
+/// Close: retained lists should have been released before.
+pub(crate) fn forget_retained(socket: &Arc<Socket>) {
+    let address = Arc::as_ptr(socket).addr();
+    let mut lists = LISTS.lock();
+    let before = lists.len();
+    lists.retain(|(owner, _)| *owner != address);
+    let left = before - lists.len();
+    drop(lists);
+    if left != 0 {
+        misuse!("a socket was closed with {left} indications retained; they leak");
     }
 }

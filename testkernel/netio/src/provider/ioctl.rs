@@ -5,7 +5,7 @@ use alloc::vec;
 
 use wsk_sys::{
     PFN_WSK_RECEIVE_EX_EVENT, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SIO_WSK_QUERY_RECEIVE_BACKLOG, SIO_WSK_SET_REMOTE_ADDRESS,
-    SIO_WSK_SET_SENDTO_ADDRESS, SIO_WSK_SET_TCP_SILENT_MODE, SOL_SOCKET,
+    SIO_WSK_SET_SENDTO_ADDRESS, SIO_WSK_SET_TCP_SILENT_MODE,
 };
 
 use super::control::without_irp;
@@ -20,7 +20,6 @@ use crate::status::{
     STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 
-const SO_SNDBUF: u32 = 0x1001;
 const SIO_ADDRESS_LIST_QUERY: u32 = 0x4800_0016;
 const SIO_ADDRESS_LIST_CHANGE: u32 = 0x2800_0017;
 const SIO_ADDRESS_LIST_SORT: u32 = 0xC800_0019;
@@ -74,18 +73,13 @@ impl Inner {
         if !matches!(socket.category, Category::Connection | Category::Stream) {
             return (STATUS_INVALID_DEVICE_REQUEST, 0);
         }
-        let Some(host) = self.host.as_ref().filter(|_| socket.phase() == Phase::Connected) else {
+        if socket.phase() != Phase::Connected {
             return (STATUS_INVALID_DEVICE_STATE, 0);
-        };
+        }
         if control.code == SIO_WSK_QUERY_RECEIVE_BACKLOG {
             return control.output(&self.receiver.backlog().to_ne_bytes());
         }
-        // What the host buffers is what a sender should keep on its way.
-        let mut value = [0; 4];
-        match host.get(SOL_SOCKET, SO_SNDBUF, &mut value) {
-            Ok(_) => control.output(&(u32::from_ne_bytes(value) as usize).to_ne_bytes()),
-            Err(status) => (status, 0),
-        }
+        self.ideal_backlog().map_or_else(|status| (status, 0), |ideal| control.output(&ideal.to_ne_bytes()))
     }
 
     fn set_silent(&mut self, socket: &Arc<Socket>) -> NTSTATUS {

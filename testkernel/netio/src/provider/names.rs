@@ -35,7 +35,7 @@ unsafe fn terminated(string: *const UNICODE_STRING) -> Option<Vec<u16>> {
 }
 
 fn pointer(text: Option<&Vec<u16>>) -> *const u16 {
-    text.map_or(core::ptr::null(), |text| text.as_ptr())
+    text.map_or(core::ptr::null(), Vec::as_ptr)
 }
 
 /// Pointers of the client that a job follows before its IRP is completed.

@@ -26,7 +26,7 @@ use crate::status::{
 };
 
 /// Bytes that one read ahead may bring, and that may wait.
-const AHEAD: usize = 64 * 1024;
+const AHEAD: u32 = 64 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Receiver {
@@ -207,7 +207,7 @@ impl Inner {
             return self.receive_ahead(socket);
         }
         let wants_data = indication::wanted(socket) && !self.receiver.blocked;
-        if (wants_data || socket.is_enabled(WSK_EVENT_DISCONNECT)) && self.receiver.ahead.len() < AHEAD {
+        if (wants_data || socket.is_enabled(WSK_EVENT_DISCONNECT)) && self.receiver.ahead.len() < AHEAD as usize {
             self.receive_ahead(socket);
         }
     }
@@ -233,8 +233,8 @@ impl Inner {
 
     fn receive_ahead(&mut self, socket: &Arc<Socket>) {
         let mut host = HostRequest::new(socket, Role::ReceiveAhead, None);
-        host.storage.resize(AHEAD, 0);
-        host.buffers.push(WSABUF { len: AHEAD as u32, buf: host.storage.as_mut_ptr() });
+        host.storage.resize(AHEAD as usize, 0);
+        host.buffers.push(WSABUF { len: AHEAD, buf: host.storage.as_mut_ptr() });
         let launched = self.launch(host, |own, host, overlapped| {
             // SAFETY: the storage lives in the request.
             unsafe { own.receive(&host.buffers, &mut host.flags, overlapped) }
@@ -245,9 +245,9 @@ impl Inner {
     }
 
     /// The host says that there is no more. After a reset that came while nothing was asked of it, it says so, too; but then it does
-    /// not know its peer any more.
+    /// not know its peer any more. (It does not either after both sides have closed.)
     fn end_of_data(&mut self) -> Result<(), NTSTATUS> {
-        if self.host.as_ref().is_some_and(|host| host.remote().is_err()) {
+        if !self.sender.is_shut() && self.host.as_ref().is_some_and(|host| host.remote().is_err()) {
             return Err(STATUS_CONNECTION_RESET);
         }
         self.receiver.end = Some(STATUS_SUCCESS);
@@ -286,20 +286,14 @@ impl Inner {
         request.complete(STATUS_SUCCESS, total);
     }
 
-    pub(super) fn received_ahead(
-        &mut self,
-        _socket: &Arc<Socket>,
-        host: Box<HostRequest>,
-        status: NTSTATUS,
-        bytes: usize,
-    ) {
+    pub(super) fn received_ahead(&mut self, host: &HostRequest, status: NTSTATUS, bytes: usize) {
         if !is_success(status) && status != STATUS_BUFFER_OVERFLOW {
             return self.receive_failed(None, status);
         }
-        if bytes == 0 {
-            if let Err(status) = self.end_of_data() {
-                return self.receive_failed(None, status);
-            }
+        if bytes == 0
+            && let Err(status) = self.end_of_data()
+        {
+            return self.receive_failed(None, status);
         }
         let came = host.storage.get(..bytes).unwrap_or(&[]);
         if self.receiver.failure().is_none() {

@@ -284,7 +284,7 @@ impl HostRequest {
     pub(crate) unsafe fn finished(block: *mut OVERLAPPED) {
         // SAFETY: as the caller promises.
         let this = unsafe { Box::from_raw(block.cast::<Self>()) };
-        let status = NTSTATUS::from_ne_bytes((this.overlapped.Internal as u32).to_ne_bytes());
+        let status = this.overlapped.status();
         let bytes = this.overlapped.InternalHigh;
         let socket = Arc::clone(&this.socket);
         socket.post(Task::Finished { block: block.expose_provenance(), host: this, status, bytes });

@@ -260,13 +260,11 @@ impl Socket {
         for _ in 0..TURN {
             let task = {
                 let mut shared = self.shared.lock();
-                match shared.tasks.pop_front() {
-                    Some(task) => task,
-                    None => {
-                        shared.scheduled = false;
-                        return;
-                    }
-                }
+                let Some(task) = shared.tasks.pop_front() else {
+                    shared.scheduled = false;
+                    return;
+                };
+                task
             };
             inner.handle(&self, task);
         }

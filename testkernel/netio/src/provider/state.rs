@@ -10,6 +10,7 @@ use super::accept::Acceptor;
 use super::bindings;
 use super::connection::Sender;
 use super::datagram::Datagrams;
+use super::indication;
 use super::options::Options;
 use super::receive::Receiver;
 use super::request::{HostRequest, Op, Request, Role, Started};
@@ -108,6 +109,7 @@ impl Inner {
 
     fn pump_connection(&mut self, socket: &Arc<Socket>) {
         self.pump_sends(socket);
+        self.indicate_backlog(socket);
         self.pump_receives(socket);
     }
 
@@ -127,10 +129,10 @@ impl Inner {
         }
         if let Some(status) = request.plan.fail {
             if matches!(request.op, Op::Close) {
-                misuse!("the script fails a close");
-            } else {
-                return self.answer(request, status, 0);
+                // A close that fails leaves the socket as it was.
+                socket.shared.lock().closing = false;
             }
+            return self.answer(request, status, 0);
         }
         match request.op {
             Op::Create => self.create(socket, request),
@@ -174,7 +176,7 @@ impl Inner {
             Role::Connect => self.connected(socket, host, status),
             Role::Send => self.sent(socket, host, status, bytes),
             Role::Receive => self.received(socket, host, status, bytes),
-            Role::ReceiveAhead => self.received_ahead(socket, host, status, bytes),
+            Role::ReceiveAhead => self.received_ahead(&host, status, bytes),
             Role::SendTo => self.sent_to(host, status, bytes),
             Role::ReceiveFrom => self.received_from(socket, host, status, bytes),
             Role::ReceiveFromAhead => self.received_from_ahead(socket, host, status, bytes),
@@ -320,7 +322,7 @@ impl Inner {
         }
         self.acceptor = Acceptor::default();
         self.binding = None;
-        self.forget_retained(socket);
+        indication::forget_retained(socket);
         socket.take_back();
         self.answer(request, STATUS_SUCCESS, 0);
         socket.client.remove_socket();
