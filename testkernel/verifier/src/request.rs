@@ -388,6 +388,8 @@ pub(crate) unsafe fn finished(irp: *mut IRP) {
     if let Some(file) = FILES.lock().get_mut(&request.file) {
         file.requests = file.requests.saturating_sub(1);
     }
+    // Whoever waits for this request may ask the service manager next.
+    crate::service::refresh();
     if !request.wine.is_null() {
         // SAFETY: this request's, which ends here.
         unsafe { complete_wine(request.wine, status, information, pending) };

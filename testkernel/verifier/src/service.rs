@@ -1,8 +1,8 @@
 //! Drivers as services: stopping, as winedevice.exe asks for it, with the answers of Windows. `PASSIVE_LEVEL`.
 //!
 //! A driver whose DriverUnload is NULL accepts no stop: the service manager is told so and refuses the control with
-//! ERROR_INVALID_SERVICE_CONTROL, as on Windows. A driver may change its mind at any time, so a thread looks now and then; a stop that
-//! slips through is refused here. A stop while files are open takes effect when the last one is closed; no new ones are opened then.
+//! ERROR_INVALID_SERVICE_CONTROL, as on Windows. A driver may change its mind at any time, so this is looked at before the end of every
+//! request, and by a thread now and then; a stop that slips through is refused here. A stop while files are open takes effect when the last one is closed; no new ones are opened then.
 
 extern crate alloc;
 
@@ -127,26 +127,28 @@ unsafe extern "system" fn set_status(handle: *mut c_void, status: *const Status)
     unsafe { held::<SetStatus>(&SET_STATUS).map_or(0, |set| set(handle, &raw const status)) }
 }
 
+/// Tells the service manager which drivers have changed their mind about being stopped.
+pub(crate) fn refresh() {
+    let mut changed = [(0usize, false); 8];
+    let mut count = 0usize;
+    for (driver, service) in SERVICES.lock().iter_mut().filter(|(_, service)| !service.stopping) {
+        let stoppable = has_unload(*driver);
+        if stoppable != service.stoppable
+            && let Some(slot) = changed.get_mut(count)
+        {
+            service.stoppable = stoppable;
+            *slot = (service.handle, stoppable);
+            count = count.saturating_add(1);
+        }
+    }
+    changed.iter().take(count).for_each(|&(handle, stoppable)| report(handle, RUNNING, stoppable));
+}
+
 unsafe extern "system" fn watch(_: *mut c_void) -> u32 {
     loop {
         // SAFETY: no preconditions.
         unsafe { user::Sleep(INTERVAL) };
-        let mut changed = [(0usize, false); 8];
-        let mut count = 0usize;
-        for (driver, service) in SERVICES.lock().iter_mut().filter(|(_, service)| !service.stopping) {
-            let stoppable = has_unload(*driver);
-            if stoppable != service.stoppable
-                && let Some(slot) = changed.get_mut(count)
-            {
-                service.stoppable = stoppable;
-                *slot = (service.handle, stoppable);
-                count = count.saturating_add(1);
-            }
-        }
-        changed
-            .iter()
-            .take(count)
-            .for_each(|&(handle, stoppable)| report(handle, RUNNING, stoppable));
+        refresh();
     }
 }
 
