@@ -325,6 +325,8 @@ fn service(verb: &str) -> Result<(bool, String)> {
 fn second_start(context: &Context) -> Result<()> {
     let device = open()?;
     let before = driver_status(&device)?;
+    let (known, said) = service("query")?;
+    check::holds(&format!("the service is known: {said}"), known)?;
     let (done, said) = service("start")?;
     check::holds(&format!("refused: {said}"), !done)?;
     check::equal("status", driver_status(&device)?, before)?;
