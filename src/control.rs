@@ -19,7 +19,7 @@ use wskguard_core::{
 
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::{guard, processor};
-use crate::policy::Generation;
+use crate::policy::{Generation, GenerationRef};
 use crate::request::{Finish, Request, Told, complete_here};
 use crate::{audit, callback, upper};
 
@@ -182,43 +182,40 @@ fn option_request<'a>(
 }
 
 /// What to do with the number that a get returns.
-#[derive(Clone, Copy)]
 enum OnGet {
     Clamp {
         min: u32,
         max: u32,
     },
     Force(u32),
-    /// By the map of this rule of this generation.
+    /// By the map of this rule of this generation, in force or not any more.
     Rewrite {
-        generation: u64,
+        generation: GenerationRef,
         rule: RuleRef,
     },
 }
 
 impl OnGet {
-    fn of(action: Action<'_>, generation: u64, rule: Option<RuleRef>) -> Option<Self> {
+    fn of(action: Action<'_>, generation: &Generation, rule: Option<RuleRef>) -> Option<Self> {
         match action {
             Action::Clamp { min, max } => Some(Self::Clamp { min, max }),
             Action::Force(value) => Some(Self::Force(value)),
-            Action::Rewrite(_) => rule.map(|rule| Self::Rewrite { generation, rule }),
+            Action::Rewrite(_) => rule.map(|rule| Self::Rewrite {
+                generation: generation.keep(),
+                rule,
+            }),
             _ => None,
         }
     }
 
-    /// The number that the client is given. A map that is no longer in force leaves it.
-    fn apply(self, value: u64) -> u64 {
+    /// The number that the client is given.
+    fn apply(&self, value: u64) -> u64 {
         let applied = match self {
-            Self::Clamp { min, max } => Action::Clamp { min, max }.apply(Some(value)),
-            Self::Force(forced) => Action::Force(forced).apply(Some(value)),
-            Self::Rewrite { generation, rule } => guard()
-                .policy
-                .enter()
-                .filter(|now| now.number == generation)
-                .and_then(|now| {
-                    let index = usize::try_from(rule.0).ok()?;
-                    now.image.rule(index)?.action().apply(Some(value))
-                }),
+            Self::Clamp { min, max } => Action::Clamp { min: *min, max: *max }.apply(Some(value)),
+            Self::Force(forced) => Action::Force(*forced).apply(Some(value)),
+            Self::Rewrite { generation, rule } => usize::try_from(rule.0)
+                .ok()
+                .and_then(|index| generation.image.rule(index)?.action().apply(Some(value))),
         };
         applied.unwrap_or(value)
     }
@@ -275,7 +272,9 @@ impl Decided {
                 commit,
                 input,
                 observe: observe || record.is_some(),
-                on_get: on_get.and_then(|action| OnGet::of(action, generation, verdict.rule)),
+                on_get: on_get
+                    .zip(reading.as_deref())
+                    .and_then(|(action, generation)| OnGet::of(action, generation, verdict.rule)),
             },
         };
         Self {
@@ -568,13 +567,13 @@ impl Observed {
         if self.callback.is_some() && self.captured.as_slice().iter().all(|&byte| byte == 0) {
             self.endpoint.set_receive_ex(core::ptr::null_mut());
         }
-        if let Some(on_get) = self.on_get {
-            self.replace_output(on_get, information);
+        if let Some(on_get) = self.on_get.take() {
+            self.replace_output(&on_get, information);
         }
     }
 
     /// Applies a rule to the number that the provider returned.
-    fn replace_output(&mut self, on_get: OnGet, information: usize) {
+    fn replace_output(&mut self, on_get: &OnGet, information: usize) {
         let length = information.min(self.arguments.output_size);
         if self.arguments.output.is_null() || length == 0 || length > 4 {
             return;

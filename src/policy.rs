@@ -1,7 +1,7 @@
 //! The policy in force: validated images, swapped whole. Decisions read it at <= `DISPATCH_LEVEL`; loading is at `PASSIVE_LEVEL`.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use wdk_rtl::nonpaged::{self, NonpagedBox};
 use wdk_sys::{
@@ -23,6 +23,31 @@ pub struct Generation {
     pub image: Image<'static>,
     pub hits: RuleHits<Pool>,
     bytes: ImageBytes,
+    /// One for being in force, one for each request that still has to be finished by it.
+    refs: AtomicU32,
+}
+
+/// Keeps a generation that is no longer in force for a request that was decided on it.
+pub struct GenerationRef(NonNull<Generation>);
+
+// SAFETY: a generation may be used on any thread.
+unsafe impl Send for GenerationRef {}
+
+impl core::ops::Deref for GenerationRef {
+    type Target = Generation;
+    fn deref(&self) -> &Generation {
+        // SAFETY: the reference keeps it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for GenerationRef {
+    fn drop(&mut self) {
+        if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: made by `load_alone`, and the last reference is gone.
+            drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(self.0) });
+        }
+    }
 }
 
 /// A copy of an image in pool of its own.
@@ -72,7 +97,14 @@ impl Generation {
             image,
             hits,
             bytes,
+            refs: AtomicU32::new(1),
         })
+    }
+
+    /// Keeps it beyond the decision. While it is being read.
+    pub fn keep(&self) -> GenerationRef {
+        self.refs.fetch_add(1, Ordering::Relaxed);
+        GenerationRef(NonNull::from(self))
     }
 
     /// The image, to be read back.
@@ -164,8 +196,8 @@ impl PolicyInForce {
             // SAFETY: `loading` keeps other callers out.
             match unsafe { self.generations.try_reclaim() } {
                 Reclaim::Nothing => return,
-                // SAFETY: made by `load_alone`, and nobody reads it any more.
-                Reclaim::Free(old) => return drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(old) }),
+                // The reference of being in force.
+                Reclaim::Free(old) => return drop(GenerationRef(old)),
                 Reclaim::InUse => pause(),
             }
         }
@@ -176,8 +208,8 @@ impl Drop for PolicyInForce {
     fn drop(&mut self) {
         self.reclaim();
         if let Some(current) = self.generations.take() {
-            // SAFETY: made by `load_alone`; no decision is being made any more.
-            drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(current) });
+            // The reference of being in force; requests have ended.
+            drop(GenerationRef(current));
         }
     }
 }

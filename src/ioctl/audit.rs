@@ -1,6 +1,8 @@
 //! Reading the audit rings at the cursor of the open. <= `DISPATCH_LEVEL`, since a pended read completes there.
 
-use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
+use wdk_sys::{
+    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
+};
 use wskguard_abi::{AuditEntry, AuditReply, Header, ReadAuditRequest, audit_flags};
 use wskguard_core::audit::Cursor;
 use zerocopy::{FromZeros, IntoBytes};
@@ -46,6 +48,10 @@ pub fn parse(call: &Call<'_>) -> Result<ReadAuditRequest, NTSTATUS> {
 pub fn read(call: Call<'_>) -> Result<usize, NTSTATUS> {
     let request = parse(&call)?;
     let opened = call.opened;
+    if call.output < size_of::<AuditReply>() {
+        // Before the cursor moves.
+        return Err(STATUS_BUFFER_TOO_SMALL);
+    }
     position(opened, request.flags)?;
     let reply = call.reply::<AuditReply>()?;
     fill(opened, reply, request.max)

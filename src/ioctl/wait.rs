@@ -10,7 +10,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use wdk_rtl::{irp, lock::SpinLock};
 use wdk_sys::{
-    DEVICE_OBJECT, IRP, KDPC, NTSTATUS, PVOID, STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_PENDING, STATUS_SUCCESS,
+    DEVICE_OBJECT, IRP, KDPC, NTSTATUS, PVOID, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DEVICE_BUSY,
+    STATUS_PENDING, STATUS_SUCCESS,
     ntddk::{IoReleaseCancelSpinLock, KeInitializeDpc, KeInsertQueueDpc},
 };
 use wskguard_abi::AuditReply;
@@ -152,8 +153,15 @@ pub fn audit_written() {
 pub fn wait(call: Call<'_>) -> Result<usize, NTSTATUS> {
     let request = audit::parse(&call)?;
     let opened = call.opened;
+    if call.output < size_of::<AuditReply>() {
+        return Err(STATUS_BUFFER_TOO_SMALL);
+    }
+    if !opened.wait.pended.load(Ordering::Relaxed).is_null() {
+        // Before the cursor moves under the read that waits. Looked at again under the lock.
+        return Err(STATUS_DEVICE_BUSY);
+    }
     audit::position(opened, request.flags)?;
-    if call.output < size_of::<AuditReply>() || audit::anything(opened) {
+    if audit::anything(opened) {
         let reply = call.reply::<AuditReply>()?;
         return audit::fill(opened, reply, request.max);
     }

@@ -215,6 +215,9 @@ impl<'a> Verdict<'a> {
                     self.enforced = false;
                 }
                 let on_get = (request.kind == RequestKind::Get && action.is_substitution()).then_some(action);
+                if on_get.is_some() {
+                    self.done = named(action);
+                }
                 self.outcome = Outcome::Forward {
                     commit: forward.commit,
                     input: forward.input.or(bytes),
