@@ -61,3 +61,18 @@ impl DerefMut for Guard {
 
 /// A policy that lets everything through as it is.
 pub(crate) const PERMISSIVE: &str = "schema = 1\nname = \"permissive\"\nsemantics = \"audit\"\n";
+
+/// Runs `body` under a policy: `rules` with a head that enforces, records everything and applies these semantics.
+pub(crate) fn under(
+    context: &crate::context::Context,
+    semantics: &str,
+    rules: &str,
+    body: impl FnOnce(&mut Guard, &crate::probe::Client<'_>) -> Result<()>,
+) -> Result<()> {
+    let head = format!("schema = 1\nname = \"test\"\naudit = \"all\"\nsemantics = \"{semantics}\"\n");
+    let mut guard = context.guard()?;
+    guard.load(&format!("{head}{rules}"))?;
+    let result = context.attach().and_then(|client| body(&mut guard, &client));
+    guard.load(PERMISSIVE)?;
+    result
+}

@@ -6,12 +6,15 @@ mod callbacks;
 mod cancel;
 mod device;
 mod fidelity;
+mod hardening;
 mod irp;
 mod lifetime;
 mod load;
 mod nmr;
-pub(crate) mod vectors;
+mod options;
 mod policy;
+mod stop;
+pub(crate) mod vectors;
 
 use crate::runner::Test;
 
@@ -27,5 +30,8 @@ pub(crate) const ALL: &[&[Test]] = &[
     device::TESTS,
     policy::TESTS,
     audit::TESTS,
+    options::TESTS,
+    hardening::TESTS,
     load::TESTS,
+    stop::TESTS,
 ];

@@ -1,0 +1,387 @@
+//! The semantics of the SOL_SOCKET options as clients of the filter see them, in the modes that the policy can ask for.
+
+use anyhow::{Context as _, Result};
+use probe_protocol::netio::{Action, RuleFlags};
+use probe_protocol::probe::{Category, Function, Happening, Reactions, Slots};
+
+use wskguard_abi::{AuditEntry, audit_flags};
+
+use super::callbacks::pair;
+use crate::check;
+use crate::context::Context;
+use crate::guard::{Guard, under};
+use crate::probe::{Family, Socket};
+use crate::runner::tests;
+use crate::status;
+use crate::testkernel::Netio;
+use crate::wsk::{
+    SO_BROADCAST, SO_DEBUG, SO_DONTLINGER, SO_DONTROUTE, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE,
+    SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET, WSK_EVENT_DISCONNECT,
+};
+
+tests! {
+    "options";
+    linger_and_dontlinger, Filtered, "sol_socket §5.3", "one state, and the previous time-out is reinstated";
+    linger_on_datagram, Filtered, "sol_socket §4.1", "linger is not for datagram sockets";
+    dontroute, Filtered, "sol_socket §4.1", "stored for AF_INET, refused for AF_INET6";
+    debug_turns_on_verbose_audit, Filtered, "design §4", "SO_DEBUG reads back 1 and makes the endpoint's requests recorded";
+    reuse_xor_exclusive, Filtered, "sol_socket §5.2", "each excludes the other until it is cleared";
+    reuse_after_bind, Filtered, "sol_socket §4.1", "set after the bind: success, without effect";
+    booleans_by_length, Filtered, "sol_socket §3", "class A in compat: any length, any non-zero byte";
+    keepalive_by_length, Filtered, "sol_socket §3", "class B in compat: one byte is read and written";
+    lengths_in_strict, Filtered, "sol_socket §2", "strict: less than the type is a fault";
+    unknown_option, Filtered, "sol_socket §2.5", "strict: unknown is not supported";
+    levels, Filtered, "sol_socket §2.4", "strict: a level that no protocol has is invalid";
+    buffers_are_granted, Filtered, "sol_socket §4.1", "SO_RCVBUF and SO_SNDBUF read what was granted";
+    lacking_options_are_answered, Filtered, "design §4", "what the provider lacks is answered from the record";
+    pvd_config, Filtered, "design §4", "PVD_CONFIG is the endpoint's own configuration";
+    group_priority, Filtered, "sol_socket §4.1", "SO_GROUP_PRIORITY is reserved";
+    inherited_by_accept, Filtered, "sol_socket §7", "accepted sockets have the listener's options";
+    off_forwards_everything, Filtered, "design §4", "off: not even a wrong request is refused";
+    audit_refuses_nothing, Filtered, "design §4", "audit: forwarded, and recorded as a breach";
+    endpoint_shows_options, Filtered, "design §4", "the endpoint's record lists options, port and address";
+    linger_zero_resets, Filtered, "design §3", "linger {1,0}: the close resets";
+    linger_waits, Filtered, "design §3", "linger {1,t}: the close disconnects first";
+    linger_never_set, Filtered, "design §3", "without linger WSK's own close is left alone";
+    keepalive_failure, Filtered, "design §3", "strict: after a keep-alive failure calls fail as not connected";
+    other_failures_are_not_keepalive, Filtered, "design §3", "a reset is no keep-alive failure";
+}
+
+const ONE: [u8; 4] = [1, 0, 0, 0];
+
+/// Audit records from now on.
+fn begin(guard: &mut Guard) -> Result<()> {
+    guard.read_audit(audit_flags::FROM_NOW, 0).map(drop).map_err(Into::into)
+}
+
+/// Audit records of this option since then.
+fn records(guard: &mut Guard, code: u32) -> Result<Vec<AuditEntry>> {
+    let mut all = Vec::new();
+    loop {
+        let batch = guard.read_audit(0, 64)?;
+        if batch.entries.is_empty() {
+            return Ok(all);
+        }
+        all.extend(batch.entries.into_iter().filter(|record| record.code == code));
+    }
+}
+
+/// A struct linger.
+fn linger(onoff: u16, seconds: u16) -> [u8; 4] {
+    let [a, b] = onoff.to_le_bytes();
+    let [c, d] = seconds.to_le_bytes();
+    [a, b, c, d]
+}
+
+fn linger_of(socket: &Socket<'_>) -> Result<(u16, u16)> {
+    let done = socket.get_call(SO_LINGER, SOL_SOCKET, 4).ok()?;
+    let [a, b, c, d] = *done.output.first_chunk::<4>().context("four bytes")?;
+    Ok((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
+}
+
+fn linger_and_dontlinger(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        let socket = client.connection_socket(Family::V4)?;
+        check::equal("SO_DONTLINGER at first", socket.get(SO_DONTLINGER)?, 1)?;
+        socket.set_call(SO_LINGER, SOL_SOCKET, &linger(1, 7)).ok()?;
+        check::equal("SO_LINGER", linger_of(&socket)?, (1, 7))?;
+        check::equal("SO_DONTLINGER", socket.get(SO_DONTLINGER)?, 0)?;
+        check::equal("off", socket.set(SO_DONTLINGER, 1)?.get(SO_DONTLINGER)?, 1)?;
+        check::equal("off", linger_of(&socket)?.0, 0)?;
+        socket.set(SO_DONTLINGER, 0)?;
+        check::equal("reinstated", linger_of(&socket)?, (1, 7))
+    })
+}
+
+fn linger_on_datagram(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        socket.get_call(SO_LINGER, SOL_SOCKET, 4).fails_with(status::NOT_SUPPORTED)?;
+        Ok(())
+    })
+}
+
+fn dontroute(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        let inet = client.datagram_socket(Family::V4)?;
+        check::equal("AF_INET", inet.set(SO_DONTROUTE, 1)?.get(SO_DONTROUTE)? & 0xFF, 1)?;
+        let inet6 = client.datagram_socket(Family::V6)?;
+        inet6.set_call(SO_DONTROUTE, SOL_SOCKET, &ONE).fails_with(status::NOT_SUPPORTED)?;
+        Ok(())
+    })
+}
+
+fn debug_turns_on_verbose_audit(context: &Context) -> Result<()> {
+    let mut guard = context.guard()?;
+    guard.load("schema = 1\nname = \"quiet\"\nsemantics = \"compat\"\naudit = \"marked\"\n")?;
+    let client = context.attach()?;
+    let socket = client.datagram_socket(Family::V4)?;
+    begin(&mut guard)?;
+    socket.set(SO_BROADCAST, 1)?;
+    let quiet = records(&mut guard, SO_BROADCAST)?.len();
+    socket.set(SO_DEBUG, 2)?;
+    let debug = socket.get(SO_DEBUG)?;
+    begin(&mut guard)?;
+    socket.set(SO_BROADCAST, 0)?;
+    let loud = records(&mut guard, SO_BROADCAST)?.len();
+    guard.load(crate::guard::PERMISSIVE)?;
+    check::equal("SO_DEBUG 2 reads back", debug, 1)?;
+    check::equal("records before", quiet, 0)?;
+    check::equal("records with SO_DEBUG", loud, 1)
+}
+
+fn reuse_xor_exclusive(context: &Context) -> Result<()> {
+    for mode in ["compat", "strict"] {
+        under(context, mode, "", |_, client| {
+            for (one, other) in [(SO_REUSEADDR, SO_EXCLUSIVEADDRUSE), (SO_EXCLUSIVEADDRUSE, SO_REUSEADDR)] {
+                let socket = client.listen_socket(Family::V4)?;
+                socket.set(one, 1)?;
+                socket.set_call(other, SOL_SOCKET, &ONE).fails_with(status::INVALID_PARAMETER)?;
+                check::equal("unchanged", (socket.get(one)?, socket.get(other)?), (1, 0))?;
+                socket.set(one, 0)?.set(other, 1)?;
+                check::equal("after clearing", (socket.get(one)?, socket.get(other)?), (0, 1))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn reuse_after_bind(context: &Context) -> Result<()> {
+    under(context, "compat", "", |_, client| {
+        let (holder, address) = client.datagram(Family::V4)?;
+        let done = holder.set_call(SO_REUSEADDR, SOL_SOCKET, &ONE).run()?;
+        check::status("late set", done.result(), status::SUCCESS)?;
+        let comer = client.datagram_socket(Family::V4)?;
+        comer.set(SO_REUSEADDR, 1)?;
+        let done = comer.bind_call(address).run()?;
+        check::holds("it had no effect", done.result() < 0)
+    })
+}
+
+fn booleans_by_length(context: &Context) -> Result<()> {
+    under(context, "compat", "", |_, client| {
+        for (length, bytes) in [(1, [1, 0, 0, 0]), (2, [1, 0, 0, 0]), (4, [0, 1, 0, 0]), (4, [0, 0, 0, 0x80])] {
+            let socket = client.datagram_socket(Family::V4)?;
+            socket.set_call(SO_BROADCAST, SOL_SOCKET, &bytes).sized_input(length).ok()?;
+            check::equal(&format!("{length} bytes of {bytes:?}"), socket.get(SO_BROADCAST)?, 1)?;
+        }
+        let socket = client.datagram_socket(Family::V4)?;
+        socket.set(SO_BROADCAST, 1)?;
+        let done = socket.get_call(SO_BROADCAST, SOL_SOCKET, 1).ok()?;
+        check::equal("one byte", (done.information(), done.output), (1, vec![1]))
+    })
+}
+
+fn keepalive_by_length(context: &Context) -> Result<()> {
+    under(context, "compat", "", |_, client| {
+        let socket = client.connection_socket(Family::V4)?;
+        socket.set_call(SO_KEEPALIVE, SOL_SOCKET, &[0, 1, 0, 0]).ok()?;
+        check::equal("0x100 is off", socket.get(SO_KEEPALIVE)? & 0xFF, 0)?;
+        socket.set_call(SO_KEEPALIVE, SOL_SOCKET, &[1]).ok()?;
+        let done = socket.get_call(SO_KEEPALIVE, SOL_SOCKET, 4).fill(0xEE).ok()?;
+        check::equal("one byte is written", (done.information(), done.output), (1, vec![1, 0xEE, 0xEE, 0xEE]))
+    })
+}
+
+fn lengths_in_strict(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        for option in [SO_BROADCAST, SO_REUSEADDR, SO_RCVBUF] {
+            for length in [0, 1, 3] {
+                let set = socket.set_call(option, SOL_SOCKET, &[1, 0, 0, 0]).sized_input(length).run()?;
+                check::status(&format!("set {option:#x} of {length}"), set.result(), status::BUFFER_TOO_SMALL)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn unknown_option(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        socket.set_call(crate::wsk::NO_SUCH_OPTION, SOL_SOCKET, &ONE).fails_with(status::NOT_SUPPORTED)?;
+        socket.get_call(crate::wsk::NO_SUCH_OPTION, SOL_SOCKET, 4).fails_with(status::NOT_SUPPORTED)?;
+        Ok(())
+    })
+}
+
+fn levels(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        for level in [u32::MAX, 0x8000, 0x1234_FFFF] {
+            socket.set_call(SO_BROADCAST, level, &ONE).fails_with(status::INVALID_PARAMETER)?;
+            socket.get_call(SO_BROADCAST, level, 4).fails_with(status::INVALID_PARAMETER)?;
+        }
+        Ok(())
+    })
+}
+
+fn buffers_are_granted(context: &Context) -> Result<()> {
+    under(context, "compat", "", |_, client| {
+        for option in [SO_RCVBUF, SO_SNDBUF] {
+            let socket = client.connection_socket(Family::V4)?;
+            for value in [4096, 0x123, 20_000] {
+                check::equal(&format!("{option:#x}"), socket.set(option, value)?.get(option)?, value)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn lacking_options_are_answered(context: &Context) -> Result<()> {
+    let netio = Netio::open()?;
+    under(context, "compat", "", |_, client| {
+        let socket = client.connection_socket(Family::V4)?;
+        netio.rule(Function::ControlSocket, 1, Action::Fail, status::NOT_SUPPORTED, RuleFlags(0))?;
+        let done = socket.set_call(SO_OOBINLINE, SOL_SOCKET, &ONE).run()?;
+        check::status("set", done.result(), status::SUCCESS)?;
+        netio.rule(Function::ControlSocket, 1, Action::Fail, status::NOT_SUPPORTED, RuleFlags(0))?;
+        check::equal("get", socket.get(SO_OOBINLINE)?, 1)
+    })
+}
+
+fn pvd_config(context: &Context) -> Result<()> {
+    const PVD_CONFIG: u32 = 0x3001;
+    under(context, "strict", "", |_, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        let done = socket.get_call(PVD_CONFIG, SOL_SOCKET, 64).ok()?;
+        let object = done.written().to_vec();
+        check::holds("an object with a version and a size", object.len() >= 8)?;
+        socket.set_call(PVD_CONFIG, SOL_SOCKET, &object).ok()?;
+        socket.set_call(PVD_CONFIG, SOL_SOCKET, &[0xFF; 16]).fails_with(status::INVALID_PARAMETER)?;
+        check::equal("unchanged", socket.get_call(PVD_CONFIG, SOL_SOCKET, 64).ok()?.written().to_vec(), object)
+    })
+}
+
+fn group_priority(context: &Context) -> Result<()> {
+    const SO_GROUP_PRIORITY: u32 = 0x2002;
+    under(context, "strict", "", |_, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        socket.get_call(SO_GROUP_PRIORITY, SOL_SOCKET, 4).fails_with(status::NOT_SUPPORTED)?;
+        Ok(())
+    })
+}
+
+fn inherited_by_accept(context: &Context) -> Result<()> {
+    under(context, "compat", "", |_, client| {
+        let listener = client.listen_socket(Family::V4)?;
+        listener.set(SO_KEEPALIVE, 1)?.set(SO_RCVBUF, 5000)?;
+        let address = listener.bind(Family::V4.loopback(0))?.local_address()?;
+        let (_near, far) = client.pair_with(&listener, address)?;
+        check::equal("SO_KEEPALIVE", far.get(SO_KEEPALIVE)? & 0xFF, 1)?;
+        check::equal("SO_RCVBUF", far.get(SO_RCVBUF)?, 5000)?;
+        check::equal("overridden", far.set(SO_KEEPALIVE, 0)?.get(SO_KEEPALIVE)? & 0xFF, 0)?;
+        check::equal("the listener's own", listener.get(SO_KEEPALIVE)? & 0xFF, 1)
+    })
+}
+
+fn off_forwards_everything(context: &Context) -> Result<()> {
+    let netio = Netio::open()?;
+    under(context, "off", "", |guard, client| {
+        let socket = client.datagram_socket(Family::V4)?;
+        let before = guard.counters()?.values;
+        // Whatever the provider says is what the client is told.
+        for code in [status::NOT_IMPLEMENTED, status::DEVICE_NOT_READY] {
+            netio.fail(Function::ControlSocket, code)?;
+            socket.set_call(crate::wsk::NO_SUCH_OPTION, 0x8000, &[]).fails_with(code)?;
+        }
+        let after = guard.counters()?.values;
+        let refused = wskguard_core::counters::Counter::RefusedBySemantics as usize;
+        check::equal("refused by semantics", after.get(refused), before.get(refused))
+    })
+}
+
+fn audit_refuses_nothing(context: &Context) -> Result<()> {
+    under(context, "audit", "", |guard, client| {
+        let socket = client.listen_socket(Family::V4)?;
+        begin(guard)?;
+        socket.set_call(SO_BROADCAST, SOL_SOCKET, &ONE).run()?;
+        let record = *records(guard, SO_BROADCAST)?.first().context("a record")?;
+        let reason = wskguard_core::status::Reason::from_u8(record.reason);
+        check::equal("reason", reason, Some(wskguard_core::status::Reason::Category))?;
+        let forwarded = wskguard_core::decide::Done::Forwarded as u8;
+        check::equal("forwarded", record.action, forwarded)
+    })
+}
+
+fn endpoint_shows_options(context: &Context) -> Result<()> {
+    use wskguard_abi::option_bits;
+    under(context, "compat", "", |guard, client| {
+        let before: Vec<u64> = super::lifetime::list(guard)?.iter().map(|endpoint| endpoint.id).collect();
+        let socket = client.datagram_socket(Family::V4)?;
+        socket.set(SO_BROADCAST, 1)?.set(SO_REUSEADDR, 1)?.set(SO_RCVBUF, 7777)?;
+        let address = socket.bind(Family::V4.loopback(0))?.local_address()?;
+        let shown = super::lifetime::list(guard)?.into_iter().find(|endpoint| !before.contains(&endpoint.id));
+        let shown = shown.context("the endpoint is listed")?;
+        check::equal("options", shown.options, option_bits::BROADCAST | option_bits::REUSEADDR)?;
+        check::equal("SO_RCVBUF", shown.rcvbuf, 7777)?;
+        check::equal("port", shown.port, address.port())?;
+        check::equal("address", &shown.local[..4], [127, 0, 0, 1].as_slice())?;
+        check::equal("family, type, category", (shown.family, shown.socket_type, shown.category), (2, 2, 3))
+    })
+}
+
+/// Whether the far end sees a reset when the near end is closed with this linger (none: never set).
+fn reset_at_close(context: &Context, linger_value: Option<[u8; 4]>) -> Result<bool> {
+    let mut reset = false;
+    under(context, "compat", "", |_, client| {
+        let (near, far) = pair(client, Reactions { slots: Slots::ALL.0, ..Reactions::default() })?;
+        if let Some(value) = linger_value {
+            near.set_call(SO_LINGER, SOL_SOCKET, &value).ok()?;
+        }
+        let events = context.probe.events();
+        far.send(b"read by nobody").ok();
+        near.receive(64)?;
+        let receive = far.receive_call(16).start()?;
+        near.close()?;
+        let done = receive.wait()?;
+        reset = done.result() == status::CONNECTION_RESET;
+        check::holds("reset or end of stream", reset || (done.result() == 0 && done.information() == 0))?;
+        events.none(Happening::Disconnect, near.id)
+    })?;
+    Ok(reset)
+}
+
+fn linger_zero_resets(context: &Context) -> Result<()> {
+    check::holds("reset", reset_at_close(context, Some(linger(1, 0)))?)
+}
+
+fn linger_waits(context: &Context) -> Result<()> {
+    check::holds("end of stream", !reset_at_close(context, Some(linger(1, 2)))?)
+}
+
+fn linger_never_set(context: &Context) -> Result<()> {
+    check::holds("as WSK does", reset_at_close(context, None)?)
+}
+
+fn keepalive_failure(context: &Context) -> Result<()> {
+    let netio = Netio::open()?;
+    under(context, "strict", "", |_, client| {
+        let (near, _far) = pair(client, Reactions { slots: Slots::ALL.0, ..Reactions::default() })?;
+        near.set(SO_KEEPALIVE, 1)?.enable(WSK_EVENT_DISCONNECT)?;
+        let receive = near.receive_call(16).start()?;
+        check::equal("connections hit", netio.kill(near.local_address()?, status::IO_TIMEOUT, true)?, 1)?;
+        let done = receive.wait()?;
+        done.check_rules()?;
+        check::status("the call in progress keeps the provider's status", done.result(), status::IO_TIMEOUT)?;
+        near.set_call(SO_KEEPALIVE, SOL_SOCKET, &ONE).fails_with(status::INVALID_CONNECTION)?;
+        near.get_call(SO_RCVBUF, SOL_SOCKET, 4).fails_with(status::INVALID_CONNECTION)?;
+        near.close().map(drop)
+    })
+}
+
+fn other_failures_are_not_keepalive(context: &Context) -> Result<()> {
+    let netio = Netio::open()?;
+    under(context, "strict", "", |_, client| {
+        let (near, _far) = pair(client, Reactions { slots: Slots::ALL.0, ..Reactions::default() })?;
+        near.set(SO_KEEPALIVE, 1)?;
+        let receive = near.receive_call(16).start()?;
+        netio.kill(near.local_address()?, status::CONNECTION_RESET, true)?;
+        check::status("receive", receive.wait()?.result(), status::CONNECTION_RESET)?;
+        let done = near.get_call(SO_RCVBUF, SOL_SOCKET, 4).run()?;
+        check::holds("not told as a keep-alive failure", done.result() != status::INVALID_CONNECTION)?;
+        let other = client.socket(Category::Datagram, Family::V4, Reactions::default())?;
+        other.set(SO_BROADCAST, 1).map(drop)
+    })
+}
