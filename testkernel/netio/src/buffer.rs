@@ -44,7 +44,10 @@ pub(crate) unsafe fn pieces(buffer: &WSK_BUF) -> Option<Vec<WSABUF>> {
         }
         let take = left.min(length - skip);
         let buf = address_of(current).wrapping_add(skip);
-        pieces.push(WSABUF { len: u32::try_from(take).unwrap_or(0), buf });
+        pieces.push(WSABUF {
+            len: u32::try_from(take).unwrap_or(0),
+            buf,
+        });
         left -= take;
         skip = 0;
         mdl = current.Next;

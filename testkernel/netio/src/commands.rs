@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use probe_protocol::netio::{
-    Action, Choice, Configuration, Death, DetachOrder, Header, NullSockets, Number, Operation, OptionQuery, OptionReply,
-    Rule, Statistics, VERSION,
+    Action, Choice, Configuration, Death, DetachOrder, Header, NullSockets, Number, Operation, OptionQuery,
+    OptionReply, PortQuery, Rule, Statistics, VERSION,
 };
 use probe_protocol::probe::{Function, put, take};
 use zerocopy::{Immutable, IntoBytes};
@@ -50,13 +50,18 @@ fn answer(request: &[u8]) -> Reply {
         }
         Operation::Release => {
             let which: Number = read(body)?;
-            let function = if which.value == 0 { None } else { Some(function(which.value)?) };
+            let function = if which.value == 0 {
+                None
+            } else {
+                Some(function(which.value)?)
+            };
             number(script::release(function))
         }
         Operation::Configure => configure(&read(body)?),
         Operation::Query => reply(&statistics()),
         Operation::HostOption => reply(&host_option(&read(body)?)),
         Operation::Kill => kill(&read(body)?),
+        Operation::ForceClose => force_close(&read(body)?),
     }
 }
 
@@ -136,17 +141,29 @@ fn is_bound_to(socket: &Socket, family: u32, port: u32) -> bool {
 }
 
 fn host_option(query: &OptionQuery) -> OptionReply {
-    let mut answer = OptionReply { status: STATUS_NOT_FOUND, ..OptionReply::default() };
+    let mut answer = OptionReply {
+        status: STATUS_NOT_FOUND,
+        ..OptionReply::default()
+    };
     let fits = |socket: &Socket| {
         let connected = socket.phase() == Phase::Connected;
         u32::from(socket.kind) == query.kind
             && connected == (query.connected != 0)
             && is_bound_to(socket, query.family, query.port)
     };
-    let Some(socket) = socket::find_all(fits).into_iter().next() else { return answer };
+    let Some(socket) = socket::find_all(fits).into_iter().next() else {
+        return answer;
+    };
     let length = (query.length as usize).min(answer.value.len());
-    let Some(room) = answer.value.get_mut(..length) else { return answer };
-    let read = socket.look(|inner| inner.host.as_ref().map(|host| host.get(query.level, query.option, room)));
+    let Some(room) = answer.value.get_mut(..length) else {
+        return answer;
+    };
+    let read = socket.look(|inner| {
+        inner
+            .host
+            .as_ref()
+            .map(|host| host.get(query.level, query.option, room))
+    });
     match read {
         Some(Ok(length)) => {
             answer.status = STATUS_SUCCESS;
@@ -158,11 +175,23 @@ fn host_option(query: &OptionQuery) -> OptionReply {
     answer
 }
 
+fn force_close(query: &PortQuery) -> Reply {
+    let fits = |socket: &Socket| u32::from(socket.kind) == query.kind && is_bound_to(socket, query.family, query.port);
+    let sockets = socket::find_all(fits);
+    for socket in &sockets {
+        socket.post(Task::ForceClose);
+    }
+    number(sockets.len())
+}
+
 fn kill(death: &Death) -> Reply {
     let fits = |socket: &Socket| socket.phase() == Phase::Connected && is_bound_to(socket, death.family, death.port);
     let sockets = socket::find_all(fits);
     for socket in &sockets {
-        socket.post(Task::Die { status: death.status, abortive: death.abortive != 0 });
+        socket.post(Task::Die {
+            status: death.status,
+            abortive: death.abortive != 0,
+        });
     }
     number(sockets.len())
 }

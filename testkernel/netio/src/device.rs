@@ -8,8 +8,8 @@ use probe_protocol::netio::IOCTL_EXECUTE;
 use wdk_rtl::irp;
 use wdk_sys::ntddk::{IoCreateDevice, IoCreateSymbolicLink};
 use wdk_sys::{
-    DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, FILE_DEVICE_UNKNOWN, IRP, IRP_MJ_CLOSE, IRP_MJ_CREATE,
-    IRP_MJ_DEVICE_CONTROL, NTSTATUS, UNICODE_STRING,
+    DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, FILE_DEVICE_UNKNOWN, IRP, IRP_MJ_CLOSE,
+    IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, UNICODE_STRING,
 };
 
 use crate::level::{routine, utf16};
@@ -21,7 +21,11 @@ type DriverInitialize = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_ST
 
 fn unicode(text: &[u16]) -> UNICODE_STRING {
     let bytes = u16::try_from(size_of_val(text)).unwrap_or(0);
-    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: text.as_ptr().cast_mut() }
+    UNICODE_STRING {
+        Length: bytes,
+        MaximumLength: bytes,
+        Buffer: text.as_ptr().cast_mut(),
+    }
 }
 
 /// Makes the driver object, and with it the device.
@@ -79,7 +83,11 @@ unsafe fn complete(device: *mut DEVICE_OBJECT, irp: *mut IRP, status: NTSTATUS, 
     // SAFETY: as the caller promises; the device is ours, and the name has this signature.
     unsafe {
         irp::set_status(irp, status, information);
-        let ours = (*(*device).DriverObject).MajorFunction.get(IRP_MJ_DEVICE_CONTROL as usize).copied().flatten();
+        let ours = (*(*device).DriverObject)
+            .MajorFunction
+            .get(IRP_MJ_DEVICE_CONTROL as usize)
+            .copied()
+            .flatten();
         let direct = ours.is_some_and(|routine| core::ptr::fn_addr_eq(routine, control as Dispatch));
         match host::ntoskrnl::original(c"IoCompleteRequest").filter(|_| direct) {
             Some(function) => core::mem::transmute::<*const c_void, IoCompleteRequest>(function)(irp, 0),
@@ -105,7 +113,11 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTA
         let (status, length) = if parameters.code == IOCTL_EXECUTE {
             let length = parameters.input.max(parameters.output) as usize;
             let buffer = irp::system_buffer(irp).cast::<u8>();
-            let bytes = if buffer.is_null() { &mut [] } else { core::slice::from_raw_parts_mut(buffer, length) };
+            let bytes = if buffer.is_null() {
+                &mut []
+            } else {
+                core::slice::from_raw_parts_mut(buffer, length)
+            };
             commands::execute(bytes, parameters.input as usize, parameters.output as usize)
         } else {
             (STATUS_INVALID_DEVICE_REQUEST, 0)

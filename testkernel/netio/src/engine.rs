@@ -99,7 +99,9 @@ fn wake_sockets() -> u32 {
     for (_, socket) in due {
         socket.post(Task::Pump);
     }
-    next.map_or(sync::FOREVER, |due| u32::try_from(due.saturating_sub(now)).unwrap_or(sync::FOREVER))
+    next.map_or(sync::FOREVER, |due| {
+        u32::try_from(due.saturating_sub(now)).unwrap_or(sync::FOREVER)
+    })
 }
 
 /// There is a new time to keep.

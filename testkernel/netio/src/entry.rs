@@ -11,7 +11,10 @@ use crate::system;
 /// Only the I/O manager calls it.
 // SAFETY: the name is the one the I/O manager looks for, and no other symbol has it.
 #[unsafe(export_name = "DriverEntry")]
-pub(crate) unsafe extern "system" fn driver_entry(_driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
+pub(crate) unsafe extern "system" fn driver_entry(
+    _driver: &mut DRIVER_OBJECT,
+    _registry_path: PCUNICODE_STRING,
+) -> NTSTATUS {
     system::start();
     STATUS_SUCCESS
 }

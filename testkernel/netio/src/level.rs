@@ -29,7 +29,11 @@ static ROUTINES: Mutex<Search> = Mutex::new(Search::NotYet);
 /// An export of the kernel, or NULL.
 pub(crate) fn routine(name: &[u16]) -> *mut c_void {
     let bytes = u16::try_from(size_of_val(name)).unwrap_or(0);
-    let mut name = UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: name.as_ptr().cast_mut() };
+    let mut name = UNICODE_STRING {
+        Length: bytes,
+        MaximumLength: bytes,
+        Buffer: name.as_ptr().cast_mut(),
+    };
     // SAFETY: the name is a counted string that outlives the call.
     unsafe { MmGetSystemRoutineAddress(&raw mut name).cast() }
 }
@@ -97,7 +101,11 @@ pub(crate) fn require_passive(function: &str) {
 
 /// Calls out at `DISPATCH_LEVEL` when so configured, at the present level otherwise.
 pub(crate) fn call_out<R>(body: impl FnOnce() -> R) -> R {
-    let routines = if AT_DISPATCH.load(Ordering::Relaxed) { routines() } else { None };
+    let routines = if AT_DISPATCH.load(Ordering::Relaxed) {
+        routines()
+    } else {
+        None
+    };
     let Some(routines) = routines else { return body() };
     let dispatch = KIRQL::try_from(DISPATCH_LEVEL).unwrap_or(2);
     // SAFETY: no preconditions.

@@ -17,7 +17,9 @@ use wsk_sys::{
 };
 
 use crate::report::misuse;
-use crate::status::{NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS, is_success};
+use crate::status::{
+    NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS, is_success,
+};
 use crate::sync::{self, Condvar, Mutex};
 use crate::{nmr, provider};
 
@@ -132,7 +134,11 @@ impl Registration {
             if milliseconds != sync::FOREVER && left == 0 {
                 return Err(STATUS_DEVICE_NOT_READY);
             }
-            let wait = if milliseconds == sync::FOREVER { sync::FOREVER } else { u32::try_from(left).unwrap_or(0) };
+            let wait = if milliseconds == sync::FOREVER {
+                sync::FOREVER
+            } else {
+                u32::try_from(left).unwrap_or(0)
+            };
             self.changed.wait(&mut state, wait);
         }
     }
@@ -148,7 +154,11 @@ impl Registration {
             state.captures -= 1;
             let last = state.captures == 0;
             self.changed.wake_all();
-            if last && state.detaching { state.attachment.take() } else { None }
+            if last && state.detaching {
+                state.attachment.take()
+            } else {
+                None
+            }
         };
         if let Some(attachment) = complete {
             nmr::client_detached(attachment.binding);
@@ -195,11 +205,20 @@ impl Registration {
         if is_success(status) {
             // SAFETY: the NPI says what the characteristics are; NULL is looked for.
             let characteristics = unsafe {
-                let characteristics = (*instance).NpiSpecificCharacteristics.cast::<WSK_PROVIDER_CHARACTERISTICS>();
+                let characteristics = (*instance)
+                    .NpiSpecificCharacteristics
+                    .cast::<WSK_PROVIDER_CHARACTERISTICS>();
                 characteristics.as_ref().copied().unwrap_or_default()
             };
-            let npi = WSK_PROVIDER_NPI { Client: client, Dispatch: dispatch.cast::<WSK_PROVIDER_DISPATCH>() };
-            state.attachment = Some(Attachment { binding, npi, characteristics });
+            let npi = WSK_PROVIDER_NPI {
+                Client: client,
+                Dispatch: dispatch.cast::<WSK_PROVIDER_DISPATCH>(),
+            };
+            state.attachment = Some(Attachment {
+                binding,
+                npi,
+                characteristics,
+            });
         } else if status == STATUS_NOINTERFACE {
             state.refused = true;
         }

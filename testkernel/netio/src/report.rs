@@ -28,7 +28,10 @@ impl Write for Line {
 
 /// Prints one line to the debugger.
 pub(crate) fn print(arguments: fmt::Arguments<'_>) {
-    let mut line = Line { text: [0; 256], length: 0 };
+    let mut line = Line {
+        text: [0; 256],
+        length: 0,
+    };
     if line.write_fmt(arguments).is_ok() {
         // SAFETY: the format names one string, and the line ends with a zero.
         unsafe { DbgPrint(c"netio: %s\n".as_ptr(), line.text.as_ptr()) };

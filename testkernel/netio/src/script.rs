@@ -52,7 +52,11 @@ pub(crate) struct Rule {
 
 enum Stage {
     Start(Arc<Socket>),
-    Completion { status: NTSTATUS, information: usize, due: Option<u64> },
+    Completion {
+        status: NTSTATUS,
+        information: usize,
+        due: Option<u64>,
+    },
 }
 
 struct Held {
@@ -85,8 +89,12 @@ pub(crate) fn plan(function: Function) -> Plan {
         return Plan::default();
     }
     let mut rules = RULES.lock();
-    let Some(index) = rules.iter().position(|rule| rule.function == function) else { return Plan::default() };
-    let Some(rule) = rules.get_mut(index) else { return Plan::default() };
+    let Some(index) = rules.iter().position(|rule| rule.function == function) else {
+        return Plan::default();
+    };
+    let Some(rule) = rules.get_mut(index) else {
+        return Plan::default();
+    };
     if rule.skip > 0 {
         rule.skip -= 1;
         return Plan::default();
@@ -104,14 +112,33 @@ impl Rule {
     fn plan(&self) -> Plan {
         let inline = self.flags.has(RuleFlags::INLINE);
         let deaf = self.flags.has(RuleFlags::DEAF);
-        let plan = Plan { inline, deaf, ..Plan::default() };
+        let plan = Plan {
+            inline,
+            deaf,
+            ..Plan::default()
+        };
         match self.action {
             Action::Perform => plan,
-            Action::HoldStart => Plan { hold_start: true, ..plan },
-            Action::HoldCompletion => Plan { hold_completion: true, ..plan },
-            Action::Delay => Plan { delay: Some(self.milliseconds), ..plan },
-            Action::Fail => Plan { fail: Some(self.status), ..plan },
-            Action::Refuse => Plan { refuse: Some(self.status), ..plan },
+            Action::HoldStart => Plan {
+                hold_start: true,
+                ..plan
+            },
+            Action::HoldCompletion => Plan {
+                hold_completion: true,
+                ..plan
+            },
+            Action::Delay => Plan {
+                delay: Some(self.milliseconds),
+                ..plan
+            },
+            Action::Fail => Plan {
+                fail: Some(self.status),
+                ..plan
+            },
+            Action::Refuse => Plan {
+                refuse: Some(self.status),
+                ..plan
+            },
         }
     }
 }
@@ -129,7 +156,11 @@ pub(crate) fn hold_start(socket: &Arc<Socket>, mut request: Request) -> Option<R
     if !core::mem::take(&mut request.plan.hold_start) {
         return Some(request);
     }
-    let held = Held { request, socket: Arc::as_ptr(socket).addr(), stage: Stage::Start(Arc::clone(socket)) };
+    let held = Held {
+        request,
+        socket: Arc::as_ptr(socket).addr(),
+        stage: Stage::Start(Arc::clone(socket)),
+    };
     HELD.lock().push(held);
     None
 }
@@ -141,7 +172,15 @@ pub(crate) fn completed(hold: Hold, request: Request, status: NTSTATUS, informat
         Hold::For(milliseconds) => Some(sync::now().saturating_add(milliseconds.into())),
     };
     let socket = request.socket_address();
-    HELD.lock().push(Held { request, socket, stage: Stage::Completion { status, information, due } });
+    HELD.lock().push(Held {
+        request,
+        socket,
+        stage: Stage::Completion {
+            status,
+            information,
+            due,
+        },
+    });
     if due.is_some() {
         engine::wake_clock();
     }
@@ -165,7 +204,9 @@ impl Held {
     fn go_on(self) {
         match self.stage {
             Stage::Start(socket) => socket.post(Task::Request(self.request)),
-            Stage::Completion { status, information, .. } => self.request.complete_now(status, information),
+            Stage::Completion {
+                status, information, ..
+            } => self.request.complete_now(status, information),
         }
     }
 
@@ -194,9 +235,8 @@ pub(crate) fn held() -> usize {
 
 /// `IoCancelIrp` of a request that may be held: one that has not started ends, unless it is deaf.
 pub(crate) fn cancel(id: u64) {
-    let wanted = |held: &Held| {
-        held.request.id == id && !held.request.plan.deaf && matches!(held.stage, Stage::Start(_))
-    };
+    let wanted =
+        |held: &Held| held.request.id == id && !held.request.plan.deaf && matches!(held.stage, Stage::Start(_));
     for held in take(wanted) {
         held.request.complete_now(STATUS_CANCELLED, 0);
     }
@@ -208,7 +248,9 @@ pub(crate) fn closing(socket: &Arc<Socket>) {
     for held in take(|held| held.socket == address) {
         match held.stage {
             Stage::Start(_) => held.request.complete_now(STATUS_CANCELLED, 0),
-            Stage::Completion { status, information, .. } => held.request.complete_now(status, information),
+            Stage::Completion {
+                status, information, ..
+            } => held.request.complete_now(status, information),
         }
     }
 }
@@ -220,5 +262,7 @@ pub(crate) fn tick() -> u32 {
         held.go_on();
     }
     let next = HELD.lock().iter().filter_map(Held::due).min();
-    next.map_or(sync::FOREVER, |due| u32::try_from(due.saturating_sub(now)).unwrap_or(sync::FOREVER - 1))
+    next.map_or(sync::FOREVER, |due| {
+        u32::try_from(due.saturating_sub(now)).unwrap_or(sync::FOREVER - 1)
+    })
 }

@@ -21,7 +21,10 @@ unsafe impl<T: Send> Send for Mutex<T> {}
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(data: T) -> Self {
-        Self { lock: UnsafeCell::new(core::ptr::null_mut()), data: UnsafeCell::new(data) }
+        Self {
+            lock: UnsafeCell::new(core::ptr::null_mut()),
+            data: UnsafeCell::new(data),
+        }
     }
 
     pub(crate) fn lock(&self) -> Guard<'_, T> {

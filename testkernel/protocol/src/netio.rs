@@ -31,6 +31,9 @@ wire_enum! {
         HostOption = 6,
         /// Body [`Death`]; reply [`Number`]: how many sockets were hit.
         Kill = 7,
+        /// Body [`PortQuery`]; reply [`Number`]: how many sockets were hit. They are dead from now on: pending and later requests
+        /// complete with `STATUS_FILE_FORCED_CLOSED`, and an enabled callback is called with NULL.
+        ForceClose = 8,
     }
 }
 
@@ -195,6 +198,15 @@ wire_struct! {
         length: u32,
         /// The value.
         value: [u8; 64],
+    }
+    /// Names bound sockets.
+    PortQuery {
+        /// `AF_*`.
+        family: u32,
+        /// Local port, host order.
+        port: u32,
+        /// `SOCK_*`.
+        kind: u32,
     }
     /// The end of connections as by keep-alive failure: pending receives and sends complete with the status, then a disconnect event.
     Death {

@@ -13,7 +13,10 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    pub(crate) const NONE: Self = Self { bytes: [0; 28], length: 0 };
+    pub(crate) const NONE: Self = Self {
+        bytes: [0; 28],
+        length: 0,
+    };
 
     /// The bytes that an address of `family` takes.
     pub(crate) const fn length_of(family: u16) -> Option<usize> {
@@ -62,9 +65,7 @@ impl Address {
     }
 
     /// An address that `fill` writes.
-    pub(crate) fn filled(
-        fill: impl FnOnce(*mut SOCKADDR, *mut i32) -> Result<(), NTSTATUS>,
-    ) -> Result<Self, NTSTATUS> {
+    pub(crate) fn filled(fill: impl FnOnce(*mut SOCKADDR, *mut i32) -> Result<(), NTSTATUS>) -> Result<Self, NTSTATUS> {
         let mut address = Self::NONE;
         let (name, length) = address.room();
         fill(name, length).map(|()| address)

@@ -75,7 +75,11 @@ impl HostSocket {
         }
         OPEN.fetch_add(1, Ordering::Relaxed);
         let socket = Self(socket);
-        if crate::engine::associate(socket.0) { Ok(socket) } else { Err(STATUS_INSUFFICIENT_RESOURCES) }
+        if crate::engine::associate(socket.0) {
+            Ok(socket)
+        } else {
+            Err(STATUS_INSUFFICIENT_RESOURCES)
+        }
     }
 
     pub(crate) fn bind(&self, address: &Address) -> Result<()> {
@@ -104,7 +108,9 @@ impl HostSocket {
     }
 
     pub(crate) fn set(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
-        let Ok(length) = i32::try_from(value.len()) else { return Err(STATUS_INSUFFICIENT_RESOURCES) };
+        let Ok(length) = i32::try_from(value.len()) else {
+            return Err(STATUS_INSUFFICIENT_RESOURCES);
+        };
         // SAFETY: the value is as long as it says.
         check(unsafe { sys::setsockopt(self.0, as_i32(level), as_i32(option), value.as_ptr(), length) })
     }
@@ -114,7 +120,13 @@ impl HostSocket {
         let mut length = i32::try_from(value.len()).unwrap_or(i32::MAX);
         // SAFETY: the value is at least as long as said.
         let result = unsafe {
-            sys::getsockopt(self.0, as_i32(level), as_i32(option), value.as_mut_ptr(), &raw mut length)
+            sys::getsockopt(
+                self.0,
+                as_i32(level),
+                as_i32(option),
+                value.as_mut_ptr(),
+                &raw mut length,
+            )
         };
         check(result).map(|()| usize::try_from(length).unwrap_or(0).min(value.len()))
     }
@@ -195,7 +207,15 @@ impl HostSocket {
         let mut sent = 0;
         // SAFETY: as the caller promises.
         let ok = unsafe {
-            connect_ex(self.0, to.as_ptr(), to.length(), core::ptr::null(), 0, &raw mut sent, overlapped)
+            connect_ex(
+                self.0,
+                to.as_ptr(),
+                to.length(),
+                core::ptr::null(),
+                0,
+                &raw mut sent,
+                overlapped,
+            )
         };
         started(ok != 0)
     }
@@ -219,18 +239,23 @@ impl HostSocket {
         started(unsafe { sys::WSARecv(self.0, buffers.as_ptr(), count, received, flags, overlapped, completion) } == 0)
     }
 
-    pub(crate) unsafe fn send_to(
-        &self,
-        buffers: &[WSABUF],
-        to: &Address,
-        overlapped: *mut OVERLAPPED,
-    ) -> Result<()> {
+    pub(crate) unsafe fn send_to(&self, buffers: &[WSABUF], to: &Address, overlapped: *mut OVERLAPPED) -> Result<()> {
         let count = u32::try_from(buffers.len()).unwrap_or(u32::MAX);
         let (sent, completion) = (core::ptr::null_mut(), core::ptr::null_mut());
         // SAFETY: as the caller promises.
         let result = unsafe {
             let (name, length) = (to.as_ptr(), to.length());
-            sys::WSASendTo(self.0, buffers.as_ptr(), count, sent, 0, name, length, overlapped, completion)
+            sys::WSASendTo(
+                self.0,
+                buffers.as_ptr(),
+                count,
+                sent,
+                0,
+                name,
+                length,
+                overlapped,
+                completion,
+            )
         };
         started(result == 0)
     }
@@ -247,7 +272,17 @@ impl HostSocket {
         let (name, length) = from.room();
         // SAFETY: as the caller promises.
         let result = unsafe {
-            sys::WSARecvFrom(self.0, buffers.as_ptr(), count, received, flags, name, length, overlapped, completion)
+            sys::WSARecvFrom(
+                self.0,
+                buffers.as_ptr(),
+                count,
+                received,
+                flags,
+                name,
+                length,
+                overlapped,
+                completion,
+            )
         };
         started(result == 0)
     }

@@ -36,11 +36,21 @@ impl Books {
 pub(super) fn offer(client: u64, provider: u64) {
     let (id, attach, context, instance) = {
         let mut books = BOOKS.lock();
-        let (Some(module), Some(other)) = (books.live(client), books.live(provider)) else { return };
-        let Characteristics::Client(characteristics) = module.characteristics else { return };
-        let Some(attach) = characteristics.ClientAttachProvider else { return };
+        let (Some(module), Some(other)) = (books.live(client), books.live(provider)) else {
+            return;
+        };
+        let Characteristics::Client(characteristics) = module.characteristics else {
+            return;
+        };
+        let Some(attach) = characteristics.ClientAttachProvider else {
+            return;
+        };
         let (context, instance) = (module.context, other.instance);
-        if books.bindings.values().any(|binding| binding.client == client && binding.provider == provider) {
+        if books
+            .bindings
+            .values()
+            .any(|binding| binding.client == client && binding.provider == provider)
+        {
             return;
         }
         let id = books.next_id();
@@ -67,9 +77,13 @@ pub(super) fn offer(client: u64, provider: u64) {
 fn offered(id: u64, status: NTSTATUS) {
     let detach_now = {
         let mut books = BOOKS.lock();
-        let Some(binding) = books.bindings.get_mut(&id) else { return };
+        let Some(binding) = books.bindings.get_mut(&id) else {
+            return;
+        };
         let (client, provider) = (binding.client, binding.provider);
-        let State::Attaching { attached } = binding.state else { return };
+        let State::Attaching { attached } = binding.state else {
+            return;
+        };
         if attached != is_success(status) {
             misuse!("ClientAttachProvider returned {status:#010x}, but the binding is attached: {attached}");
         }
@@ -115,8 +129,12 @@ pub(crate) unsafe fn attach_client(
         let (Some(client), Some(provider)) = (books.live(binding.client), books.live(binding.provider)) else {
             return STATUS_NOINTERFACE;
         };
-        let Characteristics::Provider(characteristics) = provider.characteristics else { return STATUS_NOINTERFACE };
-        let Some(attach) = characteristics.ProviderAttachClient else { return STATUS_NOINTERFACE };
+        let Characteristics::Provider(characteristics) = provider.characteristics else {
+            return STATUS_NOINTERFACE;
+        };
+        let Some(attach) = characteristics.ProviderAttachClient else {
+            return STATUS_NOINTERFACE;
+        };
         (attach, provider.context, client.instance)
     };
     let mut context_out = core::ptr::null_mut();
@@ -124,7 +142,15 @@ pub(crate) unsafe fn attach_client(
     // SAFETY: the provider registered this function for this call; its registration cannot end while the binding is there.
     let status = unsafe {
         let (context_out, dispatch_out) = (&raw mut context_out, &raw mut dispatch_out);
-        attach(handle, context, instance, client_context, client_dispatch, context_out, dispatch_out)
+        attach(
+            handle,
+            context,
+            instance,
+            client_context,
+            client_dispatch,
+            context_out,
+            dispatch_out,
+        )
     };
     if status == STATUS_PENDING || (is_success(status) && dispatch_out.is_null()) {
         misuse!("ProviderAttachClient returned {status:#010x} with dispatch {dispatch_out:p}");
@@ -197,7 +223,13 @@ fn next_step(binding: &Binding) -> Step {
         Order::ClientFirst | Order::ClientThenProvider => (Side::Client, Side::Provider),
         Order::ProviderFirst | Order::ProviderThenClient => (Side::Provider, Side::Client),
     };
-    let of = |side| if side == Side::Client { binding.client_detach } else { binding.provider_detach };
+    let of = |side| {
+        if side == Side::Client {
+            binding.client_detach
+        } else {
+            binding.provider_detach
+        }
+    };
     let one_by_one = matches!(order, Order::ClientThenProvider | Order::ProviderThenClient);
     match (of(first), of(second)) {
         _ if binding.state != State::Detaching => Step::Nothing,
@@ -213,7 +245,9 @@ fn next_step(binding: &Binding) -> Step {
 fn advance(id: u64) {
     loop {
         let mut books = BOOKS.lock();
-        let Some(binding) = books.bindings.get_mut(&id) else { return };
+        let Some(binding) = books.bindings.get_mut(&id) else {
+            return;
+        };
         match next_step(binding) {
             Step::Nothing => return,
             Step::Detach(side) => {
@@ -239,7 +273,9 @@ fn call_detach(id: u64, side: Side) {
             Side::Client => (binding.client, binding.client_context),
             Side::Provider => (binding.provider, binding.provider_context),
         };
-        let Some(module) = books.modules.get(&module) else { return };
+        let Some(module) = books.modules.get(&module) else {
+            return;
+        };
         let function = match module.characteristics {
             Characteristics::Client(characteristics) => characteristics.ClientDetachProvider,
             Characteristics::Provider(characteristics) => characteristics.ProviderDetachClient,
@@ -249,7 +285,9 @@ fn call_detach(id: u64, side: Side) {
     // SAFETY: the module registered this function for this call and gave this context when it attached.
     let status = function.map_or(STATUS_SUCCESS, |function| unsafe { function(context) });
     let mut books = BOOKS.lock();
-    let Some(binding) = books.bindings.get_mut(&id) else { return };
+    let Some(binding) = books.bindings.get_mut(&id) else {
+        return;
+    };
     let detach = binding.side(side);
     *detach = match (*detach, status) {
         (Detach::Calling, STATUS_PENDING) => Detach::Pending,
@@ -269,12 +307,18 @@ fn clean(id: u64) {
         let books = BOOKS.lock();
         let Some(binding) = books.bindings.get(&id) else { return };
         let cleanup = |module: u64| {
-            books.modules.get(&module).and_then(|module| match module.characteristics {
-                Characteristics::Client(characteristics) => characteristics.ClientCleanupBindingContext,
-                Characteristics::Provider(characteristics) => characteristics.ProviderCleanupBindingContext,
-            })
+            books
+                .modules
+                .get(&module)
+                .and_then(|module| match module.characteristics {
+                    Characteristics::Client(characteristics) => characteristics.ClientCleanupBindingContext,
+                    Characteristics::Provider(characteristics) => characteristics.ProviderCleanupBindingContext,
+                })
         };
-        ((cleanup(binding.client), binding.client_context), (cleanup(binding.provider), binding.provider_context))
+        (
+            (cleanup(binding.client), binding.client_context),
+            (cleanup(binding.provider), binding.provider_context),
+        )
     };
     for (cleanup, context) in [client, provider] {
         if let Some(cleanup) = cleanup {

@@ -77,7 +77,15 @@ unsafe extern "system" fn NmrClientAttachProvider(
 ) -> NTSTATUS {
     level::require_passive("NmrClientAttachProvider");
     // SAFETY: as the caller promises.
-    unsafe { super::attach_client(handle, client_context, client_dispatch, provider_context, provider_dispatch) }
+    unsafe {
+        super::attach_client(
+            handle,
+            client_context,
+            client_dispatch,
+            provider_context,
+            provider_dispatch,
+        )
+    }
 }
 
 // SAFETY: the name is netio.sys's own.

@@ -59,7 +59,9 @@ enum Detach {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// `ClientAttachProvider` is in progress; attached says whether `NmrClientAttachProvider` has succeeded in it.
-    Attaching { attached: bool },
+    Attaching {
+        attached: bool,
+    },
     Attached,
     Detaching,
     /// The cleanup call-outs are in progress.
@@ -86,7 +88,11 @@ struct Books {
 // SAFETY: the pointers inside are the modules' own and only handed back to them.
 unsafe impl Send for Books {}
 
-static BOOKS: Mutex<Books> = Mutex::new(Books { last: 0, modules: BTreeMap::new(), bindings: BTreeMap::new() });
+static BOOKS: Mutex<Books> = Mutex::new(Books {
+    last: 0,
+    modules: BTreeMap::new(),
+    bindings: BTreeMap::new(),
+});
 /// Signalled when a binding or a module goes.
 static CHANGED: Condvar = Condvar::new();
 
@@ -150,8 +156,9 @@ pub(crate) fn counts() -> (usize, usize) {
 /// Whether `instance` belongs to the provider of `npi` that registered last.
 pub(crate) fn is_newest_provider(npi: &GUID, instance: *const NPI_REGISTRATION_INSTANCE) -> bool {
     let books = BOOKS.lock();
-    let mut providers = books.modules.values().filter(|module| {
-        module.side() == Side::Provider && !module.deregistering && same_guid(&module.npi, npi)
-    });
+    let mut providers = books
+        .modules
+        .values()
+        .filter(|module| module.side() == Side::Provider && !module.deregistering && same_guid(&module.npi, npi));
     providers.next_back().is_some_and(|module| module.instance == instance)
 }

@@ -5,7 +5,9 @@ use core::ffi::c_void;
 
 use wsk_sys::{HANDLE, NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE};
 
-use super::{BOOKS, Binding, CHANGED, Characteristics, Module, Side, State, binding, from_handle, same_guid, to_handle};
+use super::{
+    BOOKS, Binding, CHANGED, Characteristics, Module, Side, State, binding, from_handle, same_guid, to_handle,
+};
 use crate::report::misuse;
 use crate::status::{NTSTATUS, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS};
 use crate::sync;
@@ -79,16 +81,29 @@ unsafe fn register(
     }
     // SAFETY: the id is valid, as the caller promises.
     let npi = unsafe { *given.NpiId };
-    let module = Module { characteristics, context, instance, npi, deregistering: false };
+    let module = Module {
+        characteristics,
+        context,
+        instance,
+        npi,
+        deregistering: false,
+    };
     let side = module.side();
     let (id, others) = {
         let mut books = BOOKS.lock();
         let id = books.next_id();
         books.modules.insert(id, module);
-        let other = |(_, other): &(&u64, &Module)| {
-            other.side() != side && !other.deregistering && same_guid(&other.npi, &npi)
-        };
-        (id, books.modules.iter().filter(other).map(|(id, _)| *id).collect::<Vec<_>>())
+        let other =
+            |(_, other): &(&u64, &Module)| other.side() != side && !other.deregistering && same_guid(&other.npi, &npi);
+        (
+            id,
+            books
+                .modules
+                .iter()
+                .filter(other)
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>(),
+        )
     };
     for other in others {
         let (client, provider) = if side == Side::Client { (id, other) } else { (other, id) };
@@ -114,7 +129,12 @@ pub(crate) fn deregister(handle: HANDLE, side: Side) -> NTSTATUS {
             }
         }
         let mine = |(_, binding): &(&u64, &Binding)| binding.involves(id) && binding.state == State::Attached;
-        books.bindings.iter().filter(mine).map(|(id, _)| *id).collect::<Vec<_>>()
+        books
+            .bindings
+            .iter()
+            .filter(mine)
+            .map(|(id, _)| *id)
+            .collect::<Vec<_>>()
     };
     for binding in attached {
         binding::detach(binding);

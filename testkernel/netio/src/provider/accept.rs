@@ -63,7 +63,11 @@ impl Acceptor {
 
 /// The flag that says at which level a callback is made.
 pub(crate) fn level_flag() -> u32 {
-    if level::AT_DISPATCH.load(Ordering::Relaxed) { WSK_FLAG_AT_DISPATCH_LEVEL } else { 0 }
+    if level::AT_DISPATCH.load(Ordering::Relaxed) {
+        WSK_FLAG_AT_DISPATCH_LEVEL
+    } else {
+        0
+    }
 }
 
 impl Inner {
@@ -94,7 +98,9 @@ impl Inner {
         host.storage.resize(2 * (28 + 16), 0);
         host.accepted = Some(accepted);
         let launched = self.launch(host, |listener, host, overlapped| {
-            let Some(into) = &host.accepted else { return Err(STATUS_INVALID_PARAMETER) };
+            let Some(into) = &host.accepted else {
+                return Err(STATUS_INVALID_PARAMETER);
+            };
             // SAFETY: socket and buffer live in the request.
             unsafe { listener.accept(into, &mut host.storage, overlapped) }
         });
@@ -114,16 +120,28 @@ impl Inner {
             // Cancelled by close, or the peer went away before it was accepted: the next one is awaited.
             return;
         }
-        let (Some(own), Some(accepted)) = (&self.host, host.accepted) else { return };
+        let (Some(own), Some(accepted)) = (&self.host, host.accepted) else {
+            return;
+        };
         if let Err(status) = own.update_accept_context(&accepted) {
             crate::report::print(format_args!("accept context: {status:#010x}"));
         }
         self.options.hand_on(own, &accepted);
-        let (Ok(local), Ok(remote)) = (accepted.local(), accepted.remote()) else { return };
+        let (Ok(local), Ok(remote)) = (accepted.local(), accepted.remote()) else {
+            return;
+        };
         let local = self.local.map_or(local, |bound| local.with_port(bound.port()));
-        let mut arrived = Arrived { host: accepted, local, remote, inspected: None };
+        let mut arrived = Arrived {
+            host: accepted,
+            local,
+            remote,
+            inspected: None,
+        };
         if self.acceptor.conditional {
-            let id = WSK_INSPECT_ID { Key: Arc::as_ptr(socket).addr(), SerialNumber: SERIAL.fetch_add(1, Ordering::Relaxed) };
+            let id = WSK_INSPECT_ID {
+                Key: Arc::as_ptr(socket).addr(),
+                SerialNumber: SERIAL.fetch_add(1, Ordering::Relaxed),
+            };
             arrived.inspected = Some(id);
             self.inspect(socket, arrived, id);
         } else {
@@ -182,7 +200,11 @@ impl Inner {
         if action != WskInspectAccept && action != WskInspectReject {
             return STATUS_INVALID_PARAMETER;
         }
-        let index = self.acceptor.pended.iter().position(|arrived| arrived.inspected == Some(id));
+        let index = self
+            .acceptor
+            .pended
+            .iter()
+            .position(|arrived| arrived.inspected == Some(id));
         let Some(arrived) = index.and_then(|index| self.acceptor.pended.remove(index)) else {
             return STATUS_NOT_FOUND;
         };
@@ -208,13 +230,25 @@ impl Inner {
     }
 
     fn connection(&self, socket: &Arc<Socket>, arrived: Arrived, accept: Option<&Accept>) -> Arc<Socket> {
-        let (context, dispatch) =
-            accept.map_or((core::ptr::null_mut(), core::ptr::null()), |accept| (accept.context, accept.dispatch.cast()));
+        let (context, dispatch) = accept.map_or((core::ptr::null_mut(), core::ptr::null()), |accept| {
+            (accept.context, accept.dispatch.cast())
+        });
         // SAFETY: the client's table of connection callbacks, or NULL.
         let callbacks = unsafe { Callbacks::new(Category::Connection, context, dispatch) };
-        let Arrived { host, local, remote, inspected } = arrived;
-        let connection =
-            Socket::new(&socket.client, Category::Connection, socket.family, socket.kind, socket.protocol, callbacks);
+        let Arrived {
+            host,
+            local,
+            remote,
+            inspected,
+        } = arrived;
+        let connection = Socket::new(
+            &socket.client,
+            Category::Connection,
+            socket.family,
+            socket.kind,
+            socket.protocol,
+            callbacks,
+        );
         let options = self.options.inherited();
         connection.fill(|inner| {
             inner.host = Some(host);
@@ -230,7 +264,9 @@ impl Inner {
     }
 
     fn deliver_to_request(&mut self, socket: &Arc<Socket>, arrived: Arrived, request: Request) {
-        let Op::Accept(accept) = request.op else { return request.cancelled() };
+        let Op::Accept(accept) = request.op else {
+            return request.cancelled();
+        };
         // SAFETY: the client's buffers have room for addresses of the listener's family, or are NULL.
         unsafe {
             arrived.local.write(accept.local);
@@ -255,7 +291,15 @@ impl Inner {
             let status = unsafe {
                 let (local, remote) = (local.as_mut_ptr(), remote.as_mut_ptr());
                 let (context, dispatch) = (&raw mut context, &raw mut dispatch);
-                accept(callbacks.context, level_flag(), local, remote, pointer, context, dispatch)
+                accept(
+                    callbacks.context,
+                    level_flag(),
+                    local,
+                    remote,
+                    pointer,
+                    context,
+                    dispatch,
+                )
             };
             Some((status, context, dispatch))
         });
@@ -279,6 +323,9 @@ impl Inner {
 fn abort(socket: &Arc<Socket>, mut id: WSK_INSPECT_ID) {
     socket.call_back(0, |callbacks| {
         // SAFETY: the client's callback, with its context.
-        callbacks.listen.WskAbortEvent.map(|abort| unsafe { abort(callbacks.context, &raw mut id) })
+        callbacks
+            .listen
+            .WskAbortEvent
+            .map(|abort| unsafe { abort(callbacks.context, &raw mut id) })
     });
 }

@@ -94,13 +94,15 @@ pub(crate) fn bind(
     };
     let mut entries = ENTRIES.lock();
     let access = |first: &sharing::Binding| {
-        entries.iter().any(|entry| core::ptr::eq(&raw const entry.binding, first) && entry.shared_by_descriptor)
+        entries
+            .iter()
+            .any(|entry| core::ptr::eq(&raw const entry.binding, first) && entry.shared_by_descriptor)
     };
     let existing = entries.iter().map(|entry| &entry.binding);
     sharing::check_bind(existing, &new, View::Wsk, access).map_err(|conflict| as_ntstatus(conflict.status().0))?;
-    let taken = entries.iter().any(|entry| {
-        entry.binding.port == new.port && new.port != 0 && entry.binding.protocol == new.protocol
-    });
+    let taken = entries
+        .iter()
+        .any(|entry| entry.binding.port == new.port && new.port != 0 && entry.binding.protocol == new.protocol);
     let on_host = if taken { address.with_port(0) } else { *address };
     if socket.kind == SOCK_STREAM || options.reuse {
         // A port whose last connections have not quite died is free on Windows.
@@ -112,7 +114,10 @@ pub(crate) fn bind(
     let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     entries.push(Entry {
         id,
-        binding: sharing::Binding { port: local.port(), ..new },
+        binding: sharing::Binding {
+            port: local.port(),
+            ..new
+        },
         host_port: bound.port(),
         shared_by_descriptor: options.shares,
         listens: false,
@@ -137,5 +142,8 @@ pub(crate) fn route(kind: u16, to: &Address) -> Address {
 pub(crate) fn unroute(kind: u16, from: &Address) -> Address {
     let entries = ENTRIES.lock();
     let fits = |entry: &&Entry| entry.binding.protocol == protocol_of(kind) && entry.host_port == from.port();
-    entries.iter().find(fits).map_or(*from, |entry| from.with_port(entry.binding.port))
+    entries
+        .iter()
+        .find(fits)
+        .map_or(*from, |entry| from.with_port(entry.binding.port))
 }

@@ -7,8 +7,8 @@ use core::ffi::c_void;
 
 use probe_protocol::probe::Function;
 use wsk_sys::{
-    PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET, SIZE_T,
-    ULONG, WSK_BUF, WSK_BUF_LIST, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CONTROL_SOCKET_TYPE, WSK_INSPECT_ACTION,
+    PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET,
+    SIZE_T, ULONG, WSK_BUF, WSK_BUF_LIST, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CONTROL_SOCKET_TYPE, WSK_INSPECT_ACTION,
 };
 
 use super::entry::{check_open, finish, function_name, send_in, submit};
@@ -24,7 +24,11 @@ use crate::status::{
 type Checked = Result<Op, NTSTATUS>;
 
 fn no_flags(flags: ULONG, op: Op) -> Checked {
-    if flags == 0 { Ok(op) } else { Err(STATUS_INVALID_PARAMETER) }
+    if flags == 0 {
+        Ok(op)
+    } else {
+        Err(STATUS_INVALID_PARAMETER)
+    }
 }
 
 /// # Safety
@@ -200,7 +204,15 @@ pub(super) unsafe extern "system" fn control_socket(
     returned: *mut SIZE_T,
     irp: PIRP,
 ) -> NTSTATUS {
-    let control = Control { kind, code, level, input, input_size, output, output_size };
+    let control = Control {
+        kind,
+        code,
+        level,
+        input,
+        input_size,
+        output,
+        output_size,
+    };
     // SAFETY: as the caller promises.
     let Some(socket) = (unsafe { Socket::find(socket, function_name(Function::ControlSocket)) }) else {
         return STATUS_INVALID_HANDLE;
@@ -213,7 +225,9 @@ pub(super) unsafe extern "system" fn control_socket(
     }
     if irp.is_null() {
         // SAFETY: as the caller promises.
-        return plan.fail.unwrap_or_else(|| unsafe { control_without_irp(&socket, &control, returned) });
+        return plan
+            .fail
+            .unwrap_or_else(|| unsafe { control_without_irp(&socket, &control, returned) });
     }
     let op = if control.is_event_callback() && plan.fail.is_none() {
         match control.change_events(&socket) {
@@ -237,7 +251,9 @@ pub(super) unsafe extern "system" fn control_socket(
 /// # Safety
 /// The IRP is the client's to give.
 unsafe fn wait_for_event(socket: &Arc<Socket>, irp: PIRP, op: Op) -> NTSTATUS {
-    let Op::DisableEvent(event) = op else { return STATUS_INVALID_PARAMETER };
+    let Op::DisableEvent(event) = op else {
+        return STATUS_INVALID_PARAMETER;
+    };
     // SAFETY: as the caller promises.
     let request = unsafe { super::request::Request::take(irp, Function::ControlSocket, op, script::Plan::default()) };
     request.mark_pending();
@@ -253,7 +269,9 @@ unsafe fn control_without_irp(socket: &Arc<Socket>, control: &Control, returned:
     if control.is_event_callback() {
         return status_without_irp(&control.change_events(socket));
     }
-    let Some((status, length)) = control::without_irp(socket, control) else { return STATUS_INVALID_PARAMETER };
+    let Some((status, length)) = control::without_irp(socket, control) else {
+        return STATUS_INVALID_PARAMETER;
+    };
     // SAFETY: as the caller promises.
     if let Some(returned) = unsafe { returned.as_mut() } {
         *returned = length;
@@ -267,7 +285,9 @@ unsafe fn control_without_irp(socket: &Arc<Socket>, control: &Control, returned:
 /// See wsk.h.
 pub(super) unsafe extern "system" fn release_data(socket: PWSK_SOCKET, list: PWSK_DATA_INDICATION) -> NTSTATUS {
     // SAFETY: as the caller promises.
-    let Some(socket) = (unsafe { Socket::find(socket, "WskRelease") }) else { return STATUS_INVALID_HANDLE };
+    let Some(socket) = (unsafe { Socket::find(socket, "WskRelease") }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     debug_assert!(socket.category != Category::Datagram);
     // SAFETY: as the caller promises.
     unsafe { indication::release_data(&socket, list) }
@@ -282,7 +302,9 @@ pub(super) unsafe extern "system" fn release_datagrams(
     list: PWSK_DATAGRAM_INDICATION,
 ) -> NTSTATUS {
     // SAFETY: as the caller promises.
-    let Some(socket) = (unsafe { Socket::find(socket, "WskRelease") }) else { return STATUS_INVALID_HANDLE };
+    let Some(socket) = (unsafe { Socket::find(socket, "WskRelease") }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     // SAFETY: as the caller promises.
     unsafe { indication::release_datagrams(&socket, list) }
 }

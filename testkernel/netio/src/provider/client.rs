@@ -11,12 +11,12 @@ use wsk_sys::{
 };
 
 use super::dispatch;
+use crate::nmr;
 use crate::report::{self, misuse};
 use crate::status::{
     NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS, is_success,
 };
 use crate::sync::Mutex;
-use crate::nmr;
 
 /// The version that clients are offered: 1.0, the only one there is.
 const VERSION: u16 = MAKE_WSK_VERSION(1, 0);
@@ -34,8 +34,10 @@ static MODULE: NPI_MODULEID = NPI_MODULEID {
         },
     },
 };
-static VERSIONS: WSK_PROVIDER_CHARACTERISTICS =
-    WSK_PROVIDER_CHARACTERISTICS { HighestVersion: VERSION, LowestVersion: VERSION };
+static VERSIONS: WSK_PROVIDER_CHARACTERISTICS = WSK_PROVIDER_CHARACTERISTICS {
+    HighestVersion: VERSION,
+    LowestVersion: VERSION,
+};
 
 /// Structures of NMR hold addresses; these are constant and of constant things.
 struct Constant<T>(T);
@@ -171,7 +173,9 @@ impl Client {
     /// Forgets a cached descriptor; false when it is none.
     pub(crate) fn release_descriptor(&self, address: usize) -> bool {
         let mut descriptors = self.descriptors.lock();
-        let index = descriptors.iter().position(|cached| Arc::as_ptr(cached).addr() == address);
+        let index = descriptors
+            .iter()
+            .position(|cached| Arc::as_ptr(cached).addr() == address);
         let Some(index) = index else { return false };
         descriptors.swap_remove(index);
         DESCRIPTORS.fetch_sub(1, Ordering::Relaxed);
@@ -181,7 +185,10 @@ impl Client {
     /// Whether a cached descriptor grants access; `None` when it is none.
     pub(crate) fn descriptor_grants(&self, address: usize) -> Option<bool> {
         let descriptors = self.descriptors.lock();
-        descriptors.iter().find(|cached| Arc::as_ptr(cached).addr() == address).map(|cached| cached.grants)
+        descriptors
+            .iter()
+            .find(|cached| Arc::as_ptr(cached).addr() == address)
+            .map(|cached| cached.grants)
     }
 }
 
@@ -231,7 +238,11 @@ unsafe extern "system" fn detach_client(context: *mut c_void) -> NTSTATUS {
     if sockets != 0 {
         report::print(format_args!("a client detaches with {sockets} sockets open"));
     }
-    if client.users.fetch_sub(1, Ordering::AcqRel) == 1 { STATUS_SUCCESS } else { STATUS_PENDING }
+    if client.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+        STATUS_SUCCESS
+    } else {
+        STATUS_PENDING
+    }
 }
 
 /// # Safety

@@ -72,7 +72,9 @@ impl Inner {
     pub(super) fn connect(&mut self, socket: &Arc<Socket>, request: Request, to: *const SOCKADDR) {
         // SAFETY: the client's address is good until its IRP is completed.
         let to = unsafe { Address::read(to) }.filter(|to| to.family() == socket.family);
-        let Some(to) = to else { return self.fail_connect(socket, request, STATUS_INVALID_PARAMETER) };
+        let Some(to) = to else {
+            return self.fail_connect(socket, request, STATUS_INVALID_PARAMETER);
+        };
         if socket.phase() != Phase::Bound {
             return self.fail_connect(socket, request, STATUS_INVALID_DEVICE_STATE);
         }
@@ -159,7 +161,9 @@ impl Inner {
 
     pub(super) fn pump_sends(&mut self, socket: &Arc<Socket>) {
         while !self.is_active(Role::Send) {
-            let Some(request) = self.sender.queue.pop_front() else { return };
+            let Some(request) = self.sender.queue.pop_front() else {
+                return;
+            };
             if self.sender.shut {
                 self.answer(request, STATUS_PIPE_DISCONNECTED, 0);
                 continue;
@@ -196,7 +200,12 @@ impl Inner {
     }
 
     pub(super) fn sent(&mut self, socket: &Arc<Socket>, host: Box<HostRequest>, status: NTSTATUS, bytes: usize) {
-        let HostRequest { request, buffers: mut pieces, before, .. } = *host;
+        let HostRequest {
+            request,
+            buffers: mut pieces,
+            before,
+            ..
+        } = *host;
         let Some(request) = request else { return };
         let sent = before + bytes;
         buffer::advance(&mut pieces, bytes);
@@ -238,29 +247,21 @@ impl Inner {
         if self.sender.backlog.replace(ideal) != Some(ideal) {
             socket.call_back(WSK_EVENT_SEND_BACKLOG, |callbacks| {
                 // SAFETY: the client's callback, with its context.
-                callbacks.connection.WskSendBacklogEvent.map(|backlog| unsafe { backlog(callbacks.context, ideal) })
+                callbacks
+                    .connection
+                    .WskSendBacklogEvent
+                    .map(|backlog| unsafe { backlog(callbacks.context, ideal) })
             });
         }
     }
 
     /// What a request that the host gave up has come to: cancelled, or ended with its connection.
     pub(super) fn fate(&self, status: NTSTATUS) -> NTSTATUS {
-        if status == STATUS_CANCELLED { self.receiver.failure().unwrap_or(status) } else { status }
-    }
-
-    /// The connection ends as if the peer had stopped answering.
-    pub(super) fn die(&mut self, socket: &Arc<Socket>, status: NTSTATUS, abortive: bool) {
-        if socket.phase() != Phase::Connected {
-            return;
+        if status == STATUS_CANCELLED {
+            self.receiver.failure().unwrap_or(status)
+        } else {
+            status
         }
-        socket.set_phase(Phase::Dead);
-        self.receiver.die(status, abortive);
-        for pending in self.sender.drain() {
-            pending.complete(status, 0);
-        }
-        self.abandon(Role::Send);
-        self.abandon(Role::Receive);
-        self.abandon(Role::ReceiveAhead);
     }
 }
 

@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 use wsk_sys::{
-    SO_WSK_EVENT_CALLBACK, SO_WSK_SECURITY, SOCK_STREAM, SOL_SOCKET, WSK_EVENT_CALLBACK_CONTROL, WskGetOption, WskIoctl,
-    WskSetOption,
+    SO_WSK_EVENT_CALLBACK, SO_WSK_SECURITY, SOCK_STREAM, SOL_SOCKET, WSK_EVENT_CALLBACK_CONTROL, WskGetOption,
+    WskIoctl, WskSetOption,
 };
 
 use super::events::{Change, status_without_irp};
@@ -82,7 +82,11 @@ fn is_true(control: &Control) -> Option<bool> {
     if control.input.is_null() {
         return None;
     }
-    Some(control.input().is_some_and(|input| input.iter().take(4).any(|byte| *byte != 0)))
+    Some(
+        control
+            .input()
+            .is_some_and(|input| input.iter().take(4).any(|byte| *byte != 0)),
+    )
 }
 
 impl Inner {
@@ -116,7 +120,10 @@ impl Inner {
                 let value = is_true(control).ok_or(STATUS_BUFFER_TOO_SMALL);
                 value.and_then(|value| self.set_on_host(control, &u32::from(value).to_ne_bytes()))
             }
-            _ => control.input().ok_or(STATUS_BUFFER_TOO_SMALL).and_then(|input| self.set_on_host(control, input)),
+            _ => control
+                .input()
+                .ok_or(STATUS_BUFFER_TOO_SMALL)
+                .and_then(|input| self.set_on_host(control, input)),
         };
         result.map_or_else(|status| status, |()| STATUS_SUCCESS)
     }
@@ -133,7 +140,10 @@ impl Inner {
         if socket.kind != SOCK_STREAM && control.code == SO_KEEPALIVE {
             return Err(STATUS_NOT_SUPPORTED);
         }
-        let lowest = control.input().and_then(|input| input.first()).ok_or(STATUS_BUFFER_TOO_SMALL)?;
+        let lowest = control
+            .input()
+            .and_then(|input| input.first())
+            .ok_or(STATUS_BUFFER_TOO_SMALL)?;
         self.set_on_host(control, &u32::from(*lowest != 0).to_ne_bytes())
     }
 
@@ -159,7 +169,10 @@ impl Inner {
         if socket.phase() != Phase::Unbound {
             return Err(STATUS_INVALID_DEVICE_STATE);
         }
-        let grants = socket.client.descriptor_grants(descriptor).ok_or(STATUS_INVALID_PARAMETER)?;
+        let grants = socket
+            .client
+            .descriptor_grants(descriptor)
+            .ok_or(STATUS_INVALID_PARAMETER)?;
         self.options.security = descriptor;
         self.options.shares = grants;
         Ok(())
@@ -190,7 +203,9 @@ impl Inner {
             return (STATUS_NOT_SUPPORTED, 0);
         }
         let mut value = [0; 4];
-        let Some(host) = &self.host else { return (STATUS_INVALID_DEVICE_STATE, 0) };
+        let Some(host) = &self.host else {
+            return (STATUS_INVALID_DEVICE_STATE, 0);
+        };
         match host.get(control.level, control.code, &mut value) {
             Ok(_) => control.output(&[u8::from(value != [0; 4])]),
             Err(status) => (status, 0),
@@ -198,7 +213,9 @@ impl Inner {
     }
 
     fn get_from_host(&self, control: &Control) -> (NTSTATUS, usize) {
-        let Some(host) = &self.host else { return (STATUS_INVALID_DEVICE_STATE, 0) };
+        let Some(host) = &self.host else {
+            return (STATUS_INVALID_DEVICE_STATE, 0);
+        };
         let mut value = vec![0; control.output_size.min(LONGEST)];
         match host.get(control.level, control.code, &mut value) {
             Ok(length) => control.output(value.get(..length).unwrap_or(&[])),

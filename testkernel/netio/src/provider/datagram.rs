@@ -16,8 +16,8 @@ use crate::buffer;
 use crate::host::Address;
 use crate::host::sys::WSABUF;
 use crate::status::{
-    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_CANCELLED, STATUS_DATA_NOT_ACCEPTED, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_PARAMETER, STATUS_SUCCESS, is_success,
+    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_DATA_NOT_ACCEPTED, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    STATUS_SUCCESS, is_success,
 };
 
 /// `MSG_TRUNC` of ws2def.h: the datagram was longer than the buffer.
@@ -60,7 +60,9 @@ impl Datagrams {
     }
 
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Request> {
-        core::mem::take(&mut self.sends).into_iter().chain(core::mem::take(&mut self.receives))
+        core::mem::take(&mut self.sends)
+            .into_iter()
+            .chain(core::mem::take(&mut self.receives))
     }
 
     fn is_wanted(&self, from: &Address) -> bool {
@@ -77,7 +79,9 @@ impl Inner {
             return;
         }
         while !self.is_active(Role::SendTo) {
-            let Some(request) = self.datagrams.sends.pop_front() else { break };
+            let Some(request) = self.datagrams.sends.pop_front() else {
+                break;
+            };
             self.send_datagram(socket, request, 0, 0);
         }
         while !self.datagrams.receives.is_empty() && !self.datagrams.ahead.is_empty() {
@@ -94,7 +98,9 @@ impl Inner {
 
     /// Sends the datagram `index` of a request of which `before` bytes are sent.
     fn send_datagram(&mut self, socket: &Arc<Socket>, request: Request, index: u32, before: usize) {
-        let Op::SendTo { datagrams, to } = &request.op else { return };
+        let Op::SendTo { datagrams, to } = &request.op else {
+            return;
+        };
         let Some(datagram) = datagrams.get(index as usize).copied() else {
             return self.answer(request, STATUS_SUCCESS, before);
         };
@@ -108,7 +114,10 @@ impl Inner {
         };
         if pieces.is_empty() {
             // The host wants a buffer even for no bytes.
-            pieces.push(WSABUF { len: 0, buf: core::ptr::null_mut() });
+            pieces.push(WSABUF {
+                len: 0,
+                buf: core::ptr::null_mut(),
+            });
         }
         let mut host = HostRequest::new(socket, Role::SendTo, Some(request));
         host.buffers = pieces;
@@ -138,12 +147,19 @@ impl Inner {
     }
 
     pub(super) fn sent_to(&mut self, host: Box<HostRequest>, status: NTSTATUS, bytes: usize) {
-        let HostRequest { request, before, flags: index, socket, .. } = *host;
+        let HostRequest {
+            request,
+            before,
+            flags: index,
+            socket,
+            ..
+        } = *host;
         let Some(request) = request else { return };
         if is_success(status) {
             self.send_datagram(&socket, request, index + 1, before + bytes);
         } else {
-            self.answer(request, status, 0);
+            let fate = self.fate(status);
+            self.answer(request, fate, 0);
         }
     }
 
@@ -171,7 +187,9 @@ impl Inner {
     }
 
     fn receive_datagram(&mut self, socket: &Arc<Socket>, request: Request) {
-        let Some(pieces) = room(&request) else { return self.answer(request, STATUS_INVALID_PARAMETER, 0) };
+        let Some(pieces) = room(&request) else {
+            return self.answer(request, STATUS_INVALID_PARAMETER, 0);
+        };
         let mut host = HostRequest::new(socket, Role::ReceiveFrom, Some(request));
         host.buffers = pieces;
         if let Err((host, status)) = self.launch_receive(host)
@@ -184,7 +202,10 @@ impl Inner {
     fn receive_datagram_ahead(&mut self, socket: &Arc<Socket>) {
         let mut host = HostRequest::new(socket, Role::ReceiveFromAhead, None);
         host.storage.resize(LARGEST as usize, 0);
-        host.buffers.push(WSABUF { len: LARGEST, buf: host.storage.as_mut_ptr() });
+        host.buffers.push(WSABUF {
+            len: LARGEST,
+            buf: host.storage.as_mut_ptr(),
+        });
         if let Err((_, status)) = self.launch_receive(host) {
             crate::report::print(format_args!("receive ahead: {status:#010x}"));
         }
@@ -192,7 +213,12 @@ impl Inner {
 
     fn launch_receive(&mut self, host: Box<HostRequest>) -> Result<(), (Box<HostRequest>, NTSTATUS)> {
         self.launch(host, |own, host, overlapped| {
-            let HostRequest { buffers, flags, address, .. } = host;
+            let HostRequest {
+                buffers,
+                flags,
+                address,
+                ..
+            } = host;
             // SAFETY: pieces and address live until the request is finished.
             unsafe { own.receive_from(buffers, flags, address, overlapped) }
         })
@@ -209,10 +235,8 @@ impl Inner {
         let Some(request) = request else { return };
         let truncated = status == STATUS_BUFFER_OVERFLOW;
         if !is_success(status) && !truncated {
-            if status == STATUS_CANCELLED {
-                return request.cancelled();
-            }
-            return self.answer(request, status, 0);
+            let fate = self.fate(status);
+            return self.answer(request, fate, 0);
         }
         let from = bindings::unroute(socket.kind, &address);
         if !self.datagrams.is_wanted(&from) {
@@ -242,7 +266,9 @@ impl Inner {
 }
 
 fn room(request: &Request) -> Option<Vec<WSABUF>> {
-    let Op::ReceiveFrom(receive) = &request.op else { return None };
+    let Op::ReceiveFrom(receive) = &request.op else {
+        return None;
+    };
     let data: &WSK_BUF = &receive.data;
     // SAFETY: the client's MDLs are valid until its IRP is completed.
     unsafe { buffer::pieces(data) }
@@ -250,7 +276,9 @@ fn room(request: &Request) -> Option<Vec<WSABUF>> {
 
 /// Gives a datagram that came ahead to a request.
 fn give(request: Request, datagram: &Datagram) {
-    let Some(pieces) = room(&request) else { return request.complete(STATUS_INVALID_PARAMETER, 0) };
+    let Some(pieces) = room(&request) else {
+        return request.complete(STATUS_INVALID_PARAMETER, 0);
+    };
     // SAFETY: the pieces are the client's until its IRP is completed.
     let copied = unsafe { buffer::scatter(&datagram.0, &pieces) };
     finish(request, &datagram.1, copied, copied < datagram.0.len());

@@ -27,7 +27,9 @@ pub(super) unsafe fn submit(
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: as the caller promises.
-    let Some(socket) = (unsafe { Socket::find(socket, function_name(function)) }) else { return STATUS_INVALID_HANDLE };
+    let Some(socket) = (unsafe { Socket::find(socket, function_name(function)) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     let plan = script::plan(function);
     if let Some(status) = plan.refuse {
         return status;
@@ -64,13 +66,7 @@ pub(super) unsafe fn finish(irp: PIRP, function: Function, status: NTSTATUS, inf
 ///
 /// # Safety
 /// The IRP is the client's to give.
-pub(super) unsafe fn send_in(
-    socket: &Arc<Socket>,
-    irp: PIRP,
-    function: Function,
-    op: Op,
-    plan: Plan,
-) -> NTSTATUS {
+pub(super) unsafe fn send_in(socket: &Arc<Socket>, irp: PIRP, function: Function, op: Op, plan: Plan) -> NTSTATUS {
     let is_close = matches!(op, Op::Close);
     // SAFETY: as the caller promises.
     let mut request = unsafe { Request::take(irp, function, op, plan) };

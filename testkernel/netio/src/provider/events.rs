@@ -17,8 +17,7 @@ use super::socket::{Callbacks, Category, Phase, Shared, Socket, Task};
 use crate::level;
 use crate::nmr::same_guid;
 use crate::status::{
-    NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    STATUS_SUCCESS,
+    NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
 };
 
 /// Events of connections.
@@ -47,7 +46,11 @@ fn events_of(category: Category) -> u32 {
 impl Events {
     pub(crate) fn new(category: Category, fixed: u32) -> Self {
         let fixed = fixed & events_of(category);
-        Self { enabled: fixed, fixed, ..Self::default() }
+        Self {
+            enabled: fixed,
+            fixed,
+            ..Self::default()
+        }
     }
 }
 
@@ -65,7 +68,9 @@ impl Socket {
     /// The NPI id of `control` is NULL or valid.
     pub(crate) unsafe fn change_events(self: &Arc<Self>, control: &WSK_EVENT_CALLBACK_CONTROL) -> Change {
         // SAFETY: as the caller promises.
-        let Some(npi) = (unsafe { control.NpiId.as_ref() }) else { return Change::Done(STATUS_INVALID_PARAMETER) };
+        let Some(npi) = (unsafe { control.NpiId.as_ref() }) else {
+            return Change::Done(STATUS_INVALID_PARAMETER);
+        };
         if !same_guid(npi, &NPI_WSK_INTERFACE_ID) {
             return Change::Done(STATUS_NOT_SUPPORTED);
         }
@@ -160,8 +165,10 @@ impl Socket {
 fn with_callbacks(callbacks: &Callbacks) -> u32 {
     let of = |there: bool, event: u32| if there { event } else { 0 };
     let connection = &callbacks.connection;
-    of(callbacks.listen.WskAcceptEvent.is_some(), WSK_EVENT_ACCEPT | CONNECTION_EVENTS)
-        | of(callbacks.datagram.WskReceiveFromEvent.is_some(), WSK_EVENT_RECEIVE_FROM)
+    of(
+        callbacks.listen.WskAcceptEvent.is_some(),
+        WSK_EVENT_ACCEPT | CONNECTION_EVENTS,
+    ) | of(callbacks.datagram.WskReceiveFromEvent.is_some(), WSK_EVENT_RECEIVE_FROM)
         | of(connection.WskReceiveEvent.is_some(), WSK_EVENT_RECEIVE)
         | of(connection.WskDisconnectEvent.is_some(), WSK_EVENT_DISCONNECT)
         | of(connection.WskSendBacklogEvent.is_some(), WSK_EVENT_SEND_BACKLOG)

@@ -72,7 +72,9 @@ pub(super) unsafe extern "system" fn socket(
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: as the caller promises.
-    let Some(client) = (unsafe { Client::find(client, "WskSocket") }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { Client::find(client, "WskSocket") }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     let plan = script::plan(Function::Socket);
     if let Some(status) = plan.refuse {
         return status;
@@ -133,7 +135,9 @@ pub(super) unsafe extern "system" fn socket_connect(
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: as the caller promises.
-    let Some(client) = (unsafe { Client::find(client, "WskSocketConnect") }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { Client::find(client, "WskSocketConnect") }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     let plan = script::plan(Function::SocketConnect);
     if let Some(status) = plan.refuse {
         return status;
@@ -177,14 +181,23 @@ pub(super) unsafe extern "system" fn control_client(
     irp: PIRP,
 ) -> NTSTATUS {
     // SAFETY: as the caller promises.
-    let Some(client) = (unsafe { Client::find(client, "WskControlClient") }) else { return STATUS_INVALID_HANDLE };
+    let Some(client) = (unsafe { Client::find(client, "WskControlClient") }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     let plan = script::plan(Function::ControlClient);
     if let Some(status) = plan.refuse {
         return status;
     }
-    let given = Buffers { input, input_size, output, output_size };
+    let given = Buffers {
+        input,
+        input_size,
+        output,
+        output_size,
+    };
     // SAFETY: as the caller promises.
-    let (status, length) = plan.fail.map_or_else(|| unsafe { given.answer(&client, code) }, |status| (status, 0));
+    let (status, length) = plan
+        .fail
+        .map_or_else(|| unsafe { given.answer(&client, code) }, |status| (status, 0));
     if !irp.is_null() {
         // SAFETY: as the caller promises.
         return unsafe { finish(irp, Function::ControlClient, status, length) };
@@ -233,7 +246,8 @@ impl Buffers {
             WSK_CACHE_SD => {
                 // SAFETY: as the caller promises.
                 let given = unsafe { self.pointer() }.filter(|given| !given.is_null());
-                let Some(given) = given.filter(|_| !self.output.is_null() && self.output_size >= size_of::<usize>()) else {
+                let Some(given) = given.filter(|_| !self.output.is_null() && self.output_size >= size_of::<usize>())
+                else {
                     return (STATUS_BUFFER_TOO_SMALL, 0);
                 };
                 // SAFETY: the input points to a security descriptor.
@@ -247,7 +261,14 @@ impl Buffers {
                 // SAFETY: as the caller promises.
                 let given = unsafe { self.pointer() };
                 let released = given.is_some_and(|given| client.release_descriptor(given.addr()));
-                (if released { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER }, 0)
+                (
+                    if released {
+                        STATUS_SUCCESS
+                    } else {
+                        STATUS_INVALID_PARAMETER
+                    },
+                    0,
+                )
             }
             WSK_SET_STATIC_EVENT_CALLBACKS => {
                 if self.input.is_null() || self.input_size < size_of::<WSK_EVENT_CALLBACK_CONTROL>() {
@@ -266,13 +287,22 @@ impl Buffers {
 fn transports() -> Vec<WSK_TRANSPORT> {
     let mut transports = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        for (kind, protocol) in [(SOCK_STREAM, wsk_sys::IPPROTO_TCP), (SOCK_DGRAM, wsk_sys::IPPROTO_UDP), (SOCK_RAW, 0)] {
+        for (kind, protocol) in [
+            (SOCK_STREAM, wsk_sys::IPPROTO_TCP),
+            (SOCK_DGRAM, wsk_sys::IPPROTO_UDP),
+            (SOCK_RAW, 0),
+        ] {
             transports.push(WSK_TRANSPORT {
                 Version: wsk_sys::MAKE_WSK_VERSION(1, 0),
                 SocketType: kind,
                 Protocol: protocol,
                 AddressFamily: family,
-                ProviderId: wsk_sys::GUID { Data1: 0, Data2: 0, Data3: 0, Data4: [0; 8] },
+                ProviderId: wsk_sys::GUID {
+                    Data1: 0,
+                    Data2: 0,
+                    Data3: 0,
+                    Data4: [0; 8],
+                },
             });
         }
     }

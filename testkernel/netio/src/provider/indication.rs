@@ -65,8 +65,19 @@ fn data_list(bytes: &[u8]) -> PWSK_DATA_INDICATION {
     for piece in bytes.chunks(PIECE).rev() {
         let mut bytes = piece.to_vec();
         let mdl = buffer::describe(&mut bytes);
-        let buffer = WSK_BUF { Mdl: core::ptr::null_mut(), Offset: 0, Length: bytes.len() };
-        let element = Box::new(Data { indication: WSK_DATA_INDICATION { Next: first, Buffer: buffer }, mdl, bytes });
+        let buffer = WSK_BUF {
+            Mdl: core::ptr::null_mut(),
+            Offset: 0,
+            Length: bytes.len(),
+        };
+        let element = Box::new(Data {
+            indication: WSK_DATA_INDICATION {
+                Next: first,
+                Buffer: buffer,
+            },
+            mdl,
+            bytes,
+        });
         let element = Box::into_raw(element);
         // SAFETY: the element was just made.
         unsafe { (*element).indication.Buffer.Mdl = &raw mut (*element).mdl };
@@ -98,13 +109,24 @@ pub(crate) fn indicate(socket: &Arc<Socket>, bytes: &[u8]) -> Verdict {
         if let Some(receive_ex) = receive_ex {
             // SAFETY: the client's callback, with its context.
             return unsafe {
-                receive_ex(context, flags, list, core::ptr::null_mut(), 0, length, &raw mut accepted)
+                receive_ex(
+                    context,
+                    flags,
+                    list,
+                    core::ptr::null_mut(),
+                    0,
+                    length,
+                    &raw mut accepted,
+                )
             };
         }
         // SAFETY: as above.
-        callbacks.connection.WskReceiveEvent.map_or(STATUS_DATA_NOT_ACCEPTED, |receive| unsafe {
-            receive(context, flags, list, length, &raw mut accepted)
-        })
+        callbacks
+            .connection
+            .WskReceiveEvent
+            .map_or(STATUS_DATA_NOT_ACCEPTED, |receive| unsafe {
+                receive(context, flags, list, length, &raw mut accepted)
+            })
     });
     let (keep, verdict) = match status {
         None => (false, Verdict::Off),
@@ -125,7 +147,11 @@ pub(crate) fn indicate(socket: &Arc<Socket>, bytes: &[u8]) -> Verdict {
 }
 
 /// Indicates datagrams; `None` when the event was off, else the client's status.
-pub(crate) fn indicate_datagrams(socket: &Arc<Socket>, event: u32, datagrams: &[(Vec<u8>, Address)]) -> Option<NTSTATUS> {
+pub(crate) fn indicate_datagrams(
+    socket: &Arc<Socket>,
+    event: u32,
+    datagrams: &[(Vec<u8>, Address)],
+) -> Option<NTSTATUS> {
     let mut first: PWSK_DATAGRAM_INDICATION = core::ptr::null_mut();
     for (bytes, from) in datagrams.iter().rev() {
         let mut bytes = bytes.clone();
@@ -133,7 +159,11 @@ pub(crate) fn indicate_datagrams(socket: &Arc<Socket>, event: u32, datagrams: &[
         let element = Box::into_raw(Box::new(Datagram {
             indication: WSK_DATAGRAM_INDICATION {
                 Next: first,
-                Buffer: WSK_BUF { Mdl: core::ptr::null_mut(), Offset: 0, Length: bytes.len() },
+                Buffer: WSK_BUF {
+                    Mdl: core::ptr::null_mut(),
+                    Offset: 0,
+                    Length: bytes.len(),
+                },
                 ControlInfo: core::ptr::null_mut(),
                 ControlInfoLength: 0,
                 RemoteAddress: core::ptr::null_mut(),
@@ -152,9 +182,12 @@ pub(crate) fn indicate_datagrams(socket: &Arc<Socket>, event: u32, datagrams: &[
     lend(socket, first.addr());
     let status = socket.call_back(event, |callbacks| {
         // SAFETY: the client's callback, with its context.
-        callbacks.datagram.WskReceiveFromEvent.map_or(STATUS_DATA_NOT_ACCEPTED, |receive| unsafe {
-            receive(callbacks.context, level_flag(), first)
-        })
+        callbacks
+            .datagram
+            .WskReceiveFromEvent
+            .map_or(STATUS_DATA_NOT_ACCEPTED, |receive| unsafe {
+                receive(callbacks.context, level_flag(), first)
+            })
     });
     if status != Some(STATUS_PENDING) && give_back(socket, first.addr()) {
         // SAFETY: the client does not keep it.
@@ -181,7 +214,10 @@ fn lend(socket: &Arc<Socket>, list: usize) {
 
 fn give_back(socket: &Arc<Socket>, list: usize) -> bool {
     let mut lists = LISTS.lock();
-    let Some(index) = lists.iter().position(|kept| *kept == (Arc::as_ptr(socket).addr(), list)) else {
+    let Some(index) = lists
+        .iter()
+        .position(|kept| *kept == (Arc::as_ptr(socket).addr(), list))
+    else {
         drop(lists);
         misuse!("release of a list that the socket's client does not have");
         return false;

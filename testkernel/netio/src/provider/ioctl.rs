@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 use wsk_sys::{
-    PFN_WSK_RECEIVE_EX_EVENT, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SIO_WSK_QUERY_RECEIVE_BACKLOG, SIO_WSK_SET_REMOTE_ADDRESS,
-    SIO_WSK_SET_SENDTO_ADDRESS, SIO_WSK_SET_TCP_SILENT_MODE,
+    PFN_WSK_RECEIVE_EX_EVENT, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SIO_WSK_QUERY_RECEIVE_BACKLOG,
+    SIO_WSK_SET_REMOTE_ADDRESS, SIO_WSK_SET_SENDTO_ADDRESS, SIO_WSK_SET_TCP_SILENT_MODE,
 };
 
 use super::control::without_irp;
@@ -26,7 +26,10 @@ const SIO_ADDRESS_LIST_SORT: u32 = 0xC800_0019;
 
 /// Whether a control code may be used at `PASSIVE_LEVEL` only.
 pub(super) const fn needs_passive(code: u32) -> bool {
-    matches!(code, SIO_ADDRESS_LIST_QUERY | SIO_ADDRESS_LIST_CHANGE | SIO_ADDRESS_LIST_SORT)
+    matches!(
+        code,
+        SIO_ADDRESS_LIST_QUERY | SIO_ADDRESS_LIST_CHANGE | SIO_ADDRESS_LIST_SORT
+    )
 }
 
 impl Inner {
@@ -79,7 +82,8 @@ impl Inner {
         if control.code == SIO_WSK_QUERY_RECEIVE_BACKLOG {
             return control.output(&self.receiver.backlog().to_ne_bytes());
         }
-        self.ideal_backlog().map_or_else(|status| (status, 0), |ideal| control.output(&ideal.to_ne_bytes()))
+        self.ideal_backlog()
+            .map_or_else(|status| (status, 0), |ideal| control.output(&ideal.to_ne_bytes()))
     }
 
     fn set_silent(&mut self, socket: &Arc<Socket>) -> NTSTATUS {
@@ -95,14 +99,23 @@ impl Inner {
     }
 
     fn io_control_of_host(&self, control: &Control) -> (NTSTATUS, usize) {
-        let Some(host) = &self.host else { return (STATUS_INVALID_DEVICE_STATE, 0) };
+        let Some(host) = &self.host else {
+            return (STATUS_INVALID_DEVICE_STATE, 0);
+        };
         let input: &[u8] = if control.input.is_null() {
             &[]
         } else {
             // SAFETY: the client's input is as long as it says, until its IRP is completed.
             unsafe { core::slice::from_raw_parts(control.input.cast(), control.input_size) }
         };
-        let mut output = vec![0; if control.output.is_null() { 0 } else { control.output_size.min(0x1_0000) }];
+        let mut output = vec![
+            0;
+            if control.output.is_null() {
+                0
+            } else {
+                control.output_size.min(0x1_0000)
+            }
+        ];
         match host.ioctl(control.code, input, &mut output) {
             Ok(0) => (STATUS_SUCCESS, 0),
             Ok(length) => control.output(output.get(..length).unwrap_or(&[])),
@@ -119,7 +132,9 @@ impl Socket {
         }
         let nothing = control.input.is_null() || control.input_size == 0;
         let address = if nothing { Some(0) } else { control.value::<usize>() };
-        let Some(address) = address else { return STATUS_BUFFER_TOO_SMALL };
+        let Some(address) = address else {
+            return STATUS_BUFFER_TOO_SMALL;
+        };
         // SAFETY: the client says that it is such a function; 0 is `None`.
         let function = unsafe { core::mem::transmute::<usize, Option<PFN_WSK_RECEIVE_EX_EVENT>>(address) };
         self.shared.lock().receive_ex = function;

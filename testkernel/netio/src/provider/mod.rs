@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod control;
 mod datagram;
+mod death;
 mod dispatch;
 mod entry;
 mod events;

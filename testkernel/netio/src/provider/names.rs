@@ -13,7 +13,8 @@ use super::client::Client;
 use super::request::{Op, Request};
 use crate::host::{as_i32, sys};
 use crate::status::{
-    self, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
+    self, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_PENDING,
+    STATUS_SUCCESS,
 };
 use crate::{engine, level, script};
 
@@ -91,7 +92,11 @@ impl Lookup {
         let status = if error == 0 {
             // SAFETY: the strings are the client's, good until its IRP is completed.
             let copied = unsafe { give(&node, self.names.0) && give(&service, self.names.1) };
-            if copied { STATUS_SUCCESS } else { STATUS_BUFFER_TOO_SMALL }
+            if copied {
+                STATUS_SUCCESS
+            } else {
+                STATUS_BUFFER_TOO_SMALL
+            }
         } else {
             status::of_winsock(u32::try_from(error).unwrap_or(0))
         };
@@ -105,7 +110,9 @@ impl Lookup {
 /// The string is NULL or valid.
 unsafe fn give(text: &[u16], string: PUNICODE_STRING) -> bool {
     // SAFETY: as the caller promises.
-    let Some(string) = (unsafe { string.as_mut() }) else { return true };
+    let Some(string) = (unsafe { string.as_mut() }) else {
+        return true;
+    };
     let text = text.split(|unit| *unit == 0).next().unwrap_or(&[]);
     let bytes = size_of_val(text);
     if bytes > usize::from(string.MaximumLength) {

@@ -12,10 +12,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 use probe_protocol::netio::NULL_PROTOCOL;
 use wdk_rtl::irp;
 use wsk_sys::{
-    PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET, SIZE_T,
-    SO_WSK_EVENT_CALLBACK, SOL_SOCKET, ULONG, WSK_BUF_LIST, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CONTROL_SOCKET_TYPE,
-    WSK_INSPECT_ACTION, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
-    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH, WSK_SOCKET, WskGetOption, WskSetOption,
+    PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET,
+    SIZE_T, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, ULONG, WSK_BUF_LIST, WSK_CLIENT_CONNECTION_DISPATCH,
+    WSK_CONTROL_SOCKET_TYPE, WSK_INSPECT_ACTION, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
+    WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH, WSK_SOCKET,
+    WskGetOption, WskSetOption,
 };
 
 use super::client::Client;
@@ -71,7 +72,9 @@ pub(super) fn create(client: &Arc<Client>, category: Category) -> PWSK_SOCKET {
     CREATED.fetch_add(1, Ordering::Relaxed);
     client.add_socket();
     let socket = Null {
-        wsk: WSK_SOCKET { Dispatch: table(category) },
+        wsk: WSK_SOCKET {
+            Dispatch: table(category),
+        },
         mark: AtomicU32::new(LIVE),
         client: Arc::clone(client),
         state: Mutex::default(),
@@ -88,7 +91,9 @@ unsafe fn answer(socket: PWSK_SOCKET, irp: PIRP, body: impl FnOnce(&Null) -> (NT
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: as the caller promises.
-    let Some(socket) = (unsafe { find(socket) }) else { return STATUS_INVALID_HANDLE };
+    let Some(socket) = (unsafe { find(socket) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     let (status, information) = body(socket);
     // SAFETY: as the caller promises.
     unsafe { complete(irp, status, information) };
@@ -169,7 +174,9 @@ null_calls! {
 impl Null {
     fn bind(&self, address: PSOCKADDR) -> (NTSTATUS, usize) {
         // SAFETY: the client's address is good for the call.
-        let Some(address) = (unsafe { Address::read(address) }) else { return (STATUS_INVALID_PARAMETER, 0) };
+        let Some(address) = (unsafe { Address::read(address) }) else {
+            return (STATUS_INVALID_PARAMETER, 0);
+        };
         let mut state = self.state.lock();
         if state.local.is_some() {
             return (STATUS_INVALID_DEVICE_STATE, 0);
@@ -180,7 +187,9 @@ impl Null {
 
     fn connect(&self, to: PSOCKADDR) -> (NTSTATUS, usize) {
         // SAFETY: the client's address is good for the call.
-        let Some(address) = (unsafe { Address::read(to) }) else { return (STATUS_INVALID_PARAMETER, 0) };
+        let Some(address) = (unsafe { Address::read(to) }) else {
+            return (STATUS_INVALID_PARAMETER, 0);
+        };
         let mut state = self.state.lock();
         if state.local.is_none() {
             return (STATUS_INVALID_DEVICE_STATE, 0);
@@ -201,12 +210,18 @@ impl Null {
 
     fn get(&self, level: u32, code: u32) -> u32 {
         let state = self.state.lock();
-        state.options.iter().find(|option| option.0 == level && option.1 == code).map_or(0, |option| option.2)
+        state
+            .options
+            .iter()
+            .find(|option| option.0 == level && option.1 == code)
+            .map_or(0, |option| option.2)
     }
 }
 
 fn give(address: Option<Address>, to: PSOCKADDR) -> (NTSTATUS, usize) {
-    let Some(address) = address else { return (STATUS_INVALID_DEVICE_STATE, 0) };
+    let Some(address) = address else {
+        return (STATUS_INVALID_DEVICE_STATE, 0);
+    };
     // SAFETY: the client's buffer has room for an address of the socket's family, or is NULL.
     unsafe { address.write(to) };
     DONE
@@ -271,7 +286,9 @@ unsafe extern "system" fn close(socket: PWSK_SOCKET, irp: PIRP) -> NTSTATUS {
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: as the caller promises.
-    let Some(live) = (unsafe { find(socket) }) else { return STATUS_INVALID_HANDLE };
+    let Some(live) = (unsafe { find(socket) }) else {
+        return STATUS_INVALID_HANDLE;
+    };
     live.mark.store(0, Ordering::Relaxed);
     OPEN.fetch_sub(1, Ordering::Relaxed);
     // SAFETY: `create` made it, and its client gives it up.
@@ -296,8 +313,10 @@ unsafe extern "system" fn release_datagrams(_socket: PWSK_SOCKET, _list: PWSK_DA
     STATUS_INVALID_PARAMETER
 }
 
-static BASIC: WSK_PROVIDER_BASIC_DISPATCH =
-    WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: Some(control), WskCloseSocket: Some(close) };
+static BASIC: WSK_PROVIDER_BASIC_DISPATCH = WSK_PROVIDER_BASIC_DISPATCH {
+    WskControlSocket: Some(control),
+    WskCloseSocket: Some(close),
+};
 
 static LISTEN: WSK_PROVIDER_LISTEN_DISPATCH = WSK_PROVIDER_LISTEN_DISPATCH {
     Basic: BASIC,

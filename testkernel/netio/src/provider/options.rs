@@ -35,24 +35,35 @@ const SO_DONTLINGER: u32 = 0xFFFF_FF7F;
 impl Options {
     /// What an accepted socket takes over from its listener, beyond what the host's socket does.
     pub(crate) fn inherited(self) -> Self {
-        Self { reuse: self.reuse, set: self.set, ..Self::default() }
+        Self {
+            reuse: self.reuse,
+            set: self.set,
+            ..Self::default()
+        }
     }
 
     /// Notes that an option of the host's socket was set.
     pub(crate) fn note(&mut self, level: u32, code: u32) {
         let code = if code == SO_DONTLINGER { 0x80 } else { code };
-        if let Some(place) = INHERITED.iter().position(|option| level == SOL_SOCKET && *option == code) {
+        if let Some(place) = INHERITED
+            .iter()
+            .position(|option| level == SOL_SOCKET && *option == code)
+        {
             self.set |= 1 << place;
         }
     }
 
     /// Gives what was set on a listener's host socket to an accepted one.
     pub(crate) fn hand_on(self, listener: &HostSocket, accepted: &HostSocket) {
-        for (place, option) in INHERITED.iter().enumerate().filter(|(place, _)| self.set & 1 << place != 0) {
+        for (place, option) in INHERITED
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| self.set & 1 << place != 0)
+        {
             let mut value = [0; 4];
-            let copied = listener.get(SOL_SOCKET, *option, &mut value).and_then(|length| {
-                accepted.set(SOL_SOCKET, *option, value.get(..length.max(4)).unwrap_or(&value))
-            });
+            let copied = listener
+                .get(SOL_SOCKET, *option, &mut value)
+                .and_then(|length| accepted.set(SOL_SOCKET, *option, value.get(..length.max(4)).unwrap_or(&value)));
             if let Err(status) = copied {
                 report::print(format_args!("option {place} was not handed on: {status:#010x}"));
             }

@@ -9,9 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use wsk_sys::{
-    WSK_EVENT_DISCONNECT, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN, WSK_FLAG_WAITALL,
-};
+use wsk_sys::{WSK_EVENT_DISCONNECT, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN, WSK_FLAG_WAITALL};
 
 use super::accept::level_flag;
 use super::indication::{self, Verdict};
@@ -21,8 +19,8 @@ use super::state::Inner;
 use crate::buffer;
 use crate::host::sys::WSABUF;
 use crate::status::{
-    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_CANCELLED, STATUS_CONNECTION_RESET, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_SUCCESS, is_success,
+    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_CANCELLED, STATUS_CONNECTION_RESET, STATUS_INVALID_DEVICE_STATE,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS, is_success,
 };
 
 /// Bytes that one read ahead may bring, and that may wait.
@@ -86,6 +84,11 @@ impl Receiver {
         self.ahead.clear();
     }
 
+    /// The end is told in another way.
+    pub(crate) fn forget_end(&mut self) {
+        self.end_indicated = true;
+    }
+
     /// Whether the next request would find data.
     pub(crate) fn has_data(&self) -> bool {
         self.requests.is_empty() && !self.ahead.is_empty()
@@ -97,12 +100,18 @@ impl Receiver {
 }
 
 fn flags_of(request: &Request) -> u32 {
-    if let Op::Receive { flags, .. } = request.op { flags } else { 0 }
+    if let Op::Receive { flags, .. } = request.op {
+        flags
+    } else {
+        0
+    }
 }
 
 /// The room of a request from byte `from` on; `None` when its buffer is none.
 fn room(request: &Request, from: usize) -> Option<Vec<WSABUF>> {
-    let Op::Receive { data, flags } = &request.op else { return None };
+    let Op::Receive { data, flags } = &request.op else {
+        return None;
+    };
     if flags & WSK_FLAG_DRAIN != 0 && data.Mdl.is_null() {
         return Some(Vec::new());
     }
@@ -133,7 +142,9 @@ impl Inner {
     /// Gives data that came ahead to the requests.
     fn fill_from_ahead(&mut self) {
         while !self.receiver.ahead.is_empty() && !self.is_active(Role::Receive) {
-            let Some(request) = self.receiver.requests.front() else { return };
+            let Some(request) = self.receiver.requests.front() else {
+                return;
+            };
             if flags_of(request) & WSK_FLAG_DRAIN != 0 {
                 self.receiver.ahead.clear();
                 return;
@@ -178,7 +189,10 @@ impl Inner {
         let flags = level_flag() | if self.receiver.abortive { WSK_FLAG_ABORTIVE } else { 0 };
         socket.call_back(WSK_EVENT_DISCONNECT, |callbacks| {
             // SAFETY: the client's callback, with its context.
-            callbacks.connection.WskDisconnectEvent.map(|disconnected| unsafe { disconnected(callbacks.context, flags) })
+            callbacks
+                .connection
+                .WskDisconnectEvent
+                .map(|disconnected| unsafe { disconnected(callbacks.context, flags) })
         });
     }
 
@@ -213,9 +227,13 @@ impl Inner {
     }
 
     fn receive_to_request(&mut self, socket: &Arc<Socket>) {
-        let Some(request) = self.receiver.requests.pop_front() else { return };
+        let Some(request) = self.receiver.requests.pop_front() else {
+            return;
+        };
         let before = core::mem::take(&mut self.receiver.filled);
-        let Some(pieces) = room(&request, before) else { return request.complete(STATUS_INVALID_PARAMETER, 0) };
+        let Some(pieces) = room(&request, before) else {
+            return request.complete(STATUS_INVALID_PARAMETER, 0);
+        };
         if pieces.is_empty() {
             return request.complete(STATUS_SUCCESS, before);
         }
@@ -234,7 +252,10 @@ impl Inner {
     fn receive_ahead(&mut self, socket: &Arc<Socket>) {
         let mut host = HostRequest::new(socket, Role::ReceiveAhead, None);
         host.storage.resize(AHEAD as usize, 0);
-        host.buffers.push(WSABUF { len: AHEAD, buf: host.storage.as_mut_ptr() });
+        host.buffers.push(WSABUF {
+            len: AHEAD,
+            buf: host.storage.as_mut_ptr(),
+        });
         let launched = self.launch(host, |own, host, overlapped| {
             // SAFETY: the storage lives in the request.
             unsafe { own.receive(&host.buffers, &mut host.flags, overlapped) }
@@ -277,7 +298,9 @@ impl Inner {
             if let Err(status) = self.end_of_data() {
                 return self.receive_failed(Some(request), status);
             }
-        } else if flags_of(&request) & WSK_FLAG_WAITALL != 0 && room(&request, total).is_some_and(|left| !left.is_empty()) {
+        } else if flags_of(&request) & WSK_FLAG_WAITALL != 0
+            && room(&request, total).is_some_and(|left| !left.is_empty())
+        {
             self.receiver.filled = total;
             self.receiver.requests.push_front(request);
             return self.receive_to_request(socket);

@@ -18,6 +18,7 @@ use wsk_sys::{
     WSK_INSPECT_ACTION, WSK_INSPECT_ID,
 };
 
+use super::client::Client;
 use super::socket::{Socket, Task};
 use crate::host::sys::{OVERLAPPED, WSABUF};
 use crate::host::{Address, HostSocket};
@@ -33,18 +34,39 @@ static LAST_ID: AtomicU64 = AtomicU64::new(0);
 /// What is asked. Pointers are the client's, good until the IRP is completed, and followed as late as that.
 pub(crate) enum Op {
     Create,
-    CreateConnected { local: *const SOCKADDR, remote: *const SOCKADDR },
+    CreateConnected {
+        local: *const SOCKADDR,
+        remote: *const SOCKADDR,
+    },
     Bind(*const SOCKADDR),
     Listen,
     Accept(Accept),
-    InspectComplete { id: WSK_INSPECT_ID, action: WSK_INSPECT_ACTION },
+    InspectComplete {
+        id: WSK_INSPECT_ID,
+        action: WSK_INSPECT_ACTION,
+    },
     LocalAddress(PSOCKADDR),
     RemoteAddress(PSOCKADDR),
-    Connect { to: *const SOCKADDR, data: Option<WSK_BUF> },
-    Send { data: WSK_BUF, flags: ULONG },
-    Receive { data: WSK_BUF, flags: ULONG },
-    Disconnect { data: Option<WSK_BUF>, flags: ULONG },
-    SendTo { datagrams: Vec<WSK_BUF>, to: *const SOCKADDR },
+    Connect {
+        to: *const SOCKADDR,
+        data: Option<WSK_BUF>,
+    },
+    Send {
+        data: WSK_BUF,
+        flags: ULONG,
+    },
+    Receive {
+        data: WSK_BUF,
+        flags: ULONG,
+    },
+    Disconnect {
+        data: Option<WSK_BUF>,
+        flags: ULONG,
+    },
+    SendTo {
+        datagrams: Vec<WSK_BUF>,
+        to: *const SOCKADDR,
+    },
     ReceiveFrom(ReceiveFrom),
     Control(Control),
     /// Disables the event; completed when its callback is not in progress any more.
@@ -87,6 +109,8 @@ pub(crate) struct Request {
     pub(crate) plan: Plan,
     irp: PIRP,
     target: Option<*mut Target>,
+    /// The client that has one socket less when this is complete.
+    client: Option<Arc<Client>>,
 }
 
 /// What the cancel routine finds in the IRP's driver context.
@@ -115,7 +139,15 @@ impl Request {
         }
         OUTSTANDING.fetch_add(1, Ordering::Relaxed);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { id, function, op, plan, irp, target: None }
+        Self {
+            id,
+            function,
+            op,
+            plan,
+            irp,
+            target: None,
+            client: None,
+        }
     }
 
     /// From here on `STATUS_PENDING` is the answer.
@@ -126,7 +158,10 @@ impl Request {
 
     /// Lets `IoCancelIrp` reach the request through its socket. Not for close.
     pub(crate) fn make_cancellable(&mut self, socket: &Arc<Socket>) {
-        let target = Box::into_raw(Box::new(Target { socket: Arc::clone(socket), id: self.id }));
+        let target = Box::into_raw(Box::new(Target {
+            socket: Arc::clone(socket),
+            id: self.id,
+        }));
         self.target = Some(target);
         // SAFETY: the request owns the IRP, whose driver context is its owner's; `disarm` takes the target back.
         unsafe {
@@ -138,7 +173,8 @@ impl Request {
     /// Address of the socket that the request belongs to; 0 when it is not cancellable.
     pub(crate) fn socket_address(&self) -> usize {
         // SAFETY: the target is there until `disarm`.
-        self.target.map_or(0, |target| Arc::as_ptr(unsafe { &(*target).socket }).addr())
+        self.target
+            .map_or(0, |target| Arc::as_ptr(unsafe { &(*target).socket }).addr())
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -180,6 +216,14 @@ impl Request {
             irp::set_status(irp, status, if is_success(status) { information } else { 0 });
             level::call_out(|| irp::complete(irp, irp::IO_NETWORK_INCREMENT));
         }
+        if let Some(client) = self.client.take() {
+            client.remove_socket();
+        }
+    }
+
+    /// The completion of this is the end of one of the client's sockets: it may not detach before.
+    pub(crate) fn closes(&mut self, client: &Arc<Client>) {
+        self.client = Some(Arc::clone(client));
     }
 
     pub(crate) fn cancelled(self) {
@@ -262,7 +306,11 @@ impl HostRequest {
         self: Box<Self>,
         launch: impl FnOnce(&mut Self, *mut OVERLAPPED) -> Result<(), NTSTATUS>,
     ) -> Result<Started, (Box<Self>, NTSTATUS)> {
-        let started = Started { id: self.request.as_ref().map(|request| request.id), role: self.role, block: 0 };
+        let started = Started {
+            id: self.request.as_ref().map(|request| request.id),
+            role: self.role,
+            block: 0,
+        };
         let raw = Box::into_raw(self);
         let overlapped = raw.cast::<OVERLAPPED>();
         // SAFETY: the box is ours until the launch has succeeded, and the engine's afterwards.
@@ -271,7 +319,10 @@ impl HostRequest {
             launch(&mut *raw, overlapped)
         };
         match result {
-            Ok(()) => Ok(Started { block: overlapped.expose_provenance(), ..started }),
+            Ok(()) => Ok(Started {
+                block: overlapped.expose_provenance(),
+                ..started
+            }),
             // SAFETY: the host did not take it.
             Err(status) => Err((unsafe { Box::from_raw(raw) }, status)),
         }
@@ -287,7 +338,12 @@ impl HostRequest {
         let status = this.overlapped.status();
         let bytes = this.overlapped.InternalHigh;
         let socket = Arc::clone(&this.socket);
-        socket.post(Task::Finished { block: block.expose_provenance(), host: this, status, bytes });
+        socket.post(Task::Finished {
+            block: block.expose_provenance(),
+            host: this,
+            status,
+            bytes,
+        });
     }
 }
 

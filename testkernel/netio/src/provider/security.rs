@@ -30,13 +30,18 @@ pub(super) unsafe fn read(descriptor: *const c_void) -> Descriptor {
     let dacl = if control & SE_SELF_RELATIVE != 0 {
         // SAFETY: the self-relative form has four offsets behind the control word, the last that of the DACL.
         let offset = unsafe { bytes.add(16).cast::<u32>().read_unaligned() } as usize;
-        if offset == 0 { core::ptr::null() } else { bytes.wrapping_add(offset) }
+        if offset == 0 {
+            core::ptr::null()
+        } else {
+            bytes.wrapping_add(offset)
+        }
     } else {
         // SAFETY: the absolute form has four pointers behind the control word, the last that of the DACL.
         unsafe { bytes.add(32).cast::<*const u8>().read_unaligned() }
     };
     // SAFETY: a present DACL is NULL or valid.
-    Descriptor { grants: dacl.is_null() || unsafe { first_ace_allows(dacl) } }
+    let grants = dacl.is_null() || unsafe { first_ace_allows(dacl) };
+    Descriptor { grants }
 }
 
 /// The first entry that speaks of us decides; none denies.
@@ -45,13 +50,22 @@ pub(super) unsafe fn read(descriptor: *const c_void) -> Descriptor {
 /// `dacl` is a valid ACL.
 unsafe fn first_ace_allows(dacl: *const u8) -> bool {
     // SAFETY: an ACL has revision, padding, size and count of entries.
-    let (size, count) = unsafe { (dacl.add(2).cast::<u16>().read_unaligned(), dacl.add(4).cast::<u16>().read_unaligned()) };
+    let (size, count) = unsafe {
+        (
+            dacl.add(2).cast::<u16>().read_unaligned(),
+            dacl.add(4).cast::<u16>().read_unaligned(),
+        )
+    };
     // SAFETY: the ACL is as long as it says.
-    let mut rest = unsafe { core::slice::from_raw_parts(dacl, size.into()) }.get(8..).unwrap_or(&[]);
+    let mut rest = unsafe { core::slice::from_raw_parts(dacl, size.into()) }
+        .get(8..)
+        .unwrap_or(&[]);
     for _ in 0..count {
         let &[kind, _, low, high, ..] = rest else { return false };
         let length = usize::from(u16::from_le_bytes([low, high]));
-        let Some((entry, others)) = rest.split_at_checked(length.max(8)) else { return false };
+        let Some((entry, others)) = rest.split_at_checked(length.max(8)) else {
+            return false;
+        };
         rest = others;
         let sid = entry.get(8..).unwrap_or(&[]);
         if matches!(kind, ACCESS_ALLOWED_ACE | ACCESS_DENIED_ACE) && OURS.iter().any(|ours| sid.starts_with(ours)) {

@@ -51,11 +51,20 @@ pub(crate) enum Phase {
 /// One thing to do.
 pub(crate) enum Task {
     Request(Request),
-    Finished { block: usize, host: Box<HostRequest>, status: NTSTATUS, bytes: usize },
+    Finished {
+        block: usize,
+        host: Box<HostRequest>,
+        status: NTSTATUS,
+        bytes: usize,
+    },
     Cancel(u64),
     /// Something that decides what to do next has changed.
     Pump,
-    Die { status: NTSTATUS, abortive: bool },
+    Die {
+        status: NTSTATUS,
+        abortive: bool,
+    },
+    ForceClose,
 }
 
 /// The client's side of a socket.
@@ -169,7 +178,9 @@ impl Socket {
     ) -> Arc<Self> {
         let events = Events::new(category, client.static_events());
         Arc::new(Self {
-            wsk: WSK_SOCKET { Dispatch: dispatch::table(category) },
+            wsk: WSK_SOCKET {
+                Dispatch: dispatch::table(category),
+            },
             mark: AtomicU32::new(LIVE),
             category,
             family,
@@ -231,7 +242,11 @@ impl Socket {
         }
         let mut quarantine = QUARANTINE.lock();
         quarantine.push_back(Arc::clone(self));
-        let oldest = if quarantine.len() > QUARANTINED { quarantine.pop_front() } else { None };
+        let oldest = if quarantine.len() > QUARANTINED {
+            quarantine.pop_front()
+        } else {
+            None
+        };
         drop(quarantine);
         drop(oldest);
     }
@@ -274,7 +289,9 @@ impl Socket {
 
     /// Does a request in the calling thread, if nothing else is going on with the socket; else hands it back.
     pub(crate) fn try_inline(self: &Arc<Self>, request: Request) -> Result<NTSTATUS, Request> {
-        let Some(mut inner) = self.inner.try_lock() else { return Err(request) };
+        let Some(mut inner) = self.inner.try_lock() else {
+            return Err(request);
+        };
         if !self.shared.lock().tasks.is_empty() || !inner.answers_at_once(&request) {
             return Err(request);
         }

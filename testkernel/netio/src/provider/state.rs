@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     pub(crate) datagrams: Datagrams,
+    /// The transport took the socket away.
+    pub(crate) forced: bool,
     /// The answer of the last request, where it was given at once.
     answered: Option<NTSTATUS>,
 }
@@ -51,13 +53,19 @@ impl Inner {
                     self.begin(socket, request);
                 }
             }
-            Task::Finished { block, host, status, bytes } => {
+            Task::Finished {
+                block,
+                host,
+                status,
+                bytes,
+            } => {
                 self.active.retain(|active| active.block != block);
                 self.finished(socket, host, status, bytes);
             }
             Task::Cancel(id) => self.cancel(id),
             Task::Pump => {}
             Task::Die { status, abortive } => self.die(socket, status, abortive),
+            Task::ForceClose => self.force_close(socket),
         }
         self.pump(socket);
     }
@@ -86,13 +94,21 @@ impl Inner {
     pub(crate) fn handle_inline(&mut self, socket: &Arc<Socket>, request: Request) -> NTSTATUS {
         self.answered = None;
         self.begin(socket, request);
-        self.pump(socket);
+        if self.closing.is_some() {
+            self.try_close(socket);
+        } else {
+            // What follows may ask the host for something, which only the engine's threads do.
+            socket.post(Task::Pump);
+        }
         self.answered.take().unwrap_or(STATUS_PENDING)
     }
 
     fn pump(&mut self, socket: &Arc<Socket>) {
         if self.closing.is_some() {
             self.try_close(socket);
+            return;
+        }
+        if self.forced {
             return;
         }
         match socket.category {
@@ -127,6 +143,9 @@ impl Inner {
             misuse!("{:?} after WskCloseSocket", request.function);
             return request.complete(STATUS_FILE_FORCED_CLOSED, 0);
         }
+        if self.forced && !matches!(request.op, Op::Close) {
+            return self.answer(request, STATUS_FILE_FORCED_CLOSED, 0);
+        }
         if let Some(status) = request.plan.fail {
             if matches!(request.op, Op::Close) {
                 // A close that fails leaves the socket as it was.
@@ -138,7 +157,9 @@ impl Inner {
             Op::Create => self.create(socket, request),
             Op::CreateConnected { local, remote } => self.create_connected(socket, request, local, remote),
             Op::Bind(address) => {
-                let status = self.bind(socket, address).map_or_else(|status| status, |()| STATUS_SUCCESS);
+                let status = self
+                    .bind(socket, address)
+                    .map_or_else(|status| status, |()| STATUS_SUCCESS);
                 self.answer(request, status, 0);
             }
             Op::Listen => {
@@ -189,7 +210,9 @@ impl Inner {
         host: Box<HostRequest>,
         launch: impl FnOnce(&HostSocket, &mut HostRequest, *mut OVERLAPPED) -> Result<(), NTSTATUS>,
     ) -> Result<(), (Box<HostRequest>, NTSTATUS)> {
-        let Some(own) = &self.host else { return Err((host, STATUS_INVALID_DEVICE_STATE)) };
+        let Some(own) = &self.host else {
+            return Err((host, STATUS_INVALID_DEVICE_STATE));
+        };
         let started = host.start(|host, overlapped| launch(own, host, overlapped))?;
         self.active.push(started);
         Ok(())
@@ -238,7 +261,9 @@ impl Inner {
     fn bind(&mut self, socket: &Arc<Socket>, address: *const SOCKADDR) -> Result<(), NTSTATUS> {
         // SAFETY: the client's address is good until its IRP is completed.
         let address = unsafe { Address::read(address) }.filter(|address| address.family() == socket.family);
-        let Some(address) = address else { return Err(STATUS_INVALID_PARAMETER) };
+        let Some(address) = address else {
+            return Err(STATUS_INVALID_PARAMETER);
+        };
         if self.local.is_some() {
             return Err(STATUS_INVALID_DEVICE_STATE);
         }
@@ -271,11 +296,7 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn bind_for_connect(
-        &mut self,
-        socket: &Arc<Socket>,
-        address: *const SOCKADDR,
-    ) -> Result<(), NTSTATUS> {
+    pub(crate) fn bind_for_connect(&mut self, socket: &Arc<Socket>, address: *const SOCKADDR) -> Result<(), NTSTATUS> {
         self.bind(socket, address)
     }
 
@@ -295,7 +316,12 @@ impl Inner {
     fn close(&mut self, socket: &Arc<Socket>, request: Request) {
         script::closing(socket);
         self.closing = Some(request);
-        for pending in self.acceptor.drain().chain(self.sender.drain()).chain(self.receiver.drain()) {
+        for pending in self
+            .acceptor
+            .drain()
+            .chain(self.sender.drain())
+            .chain(self.receiver.drain())
+        {
             pending.cancelled();
         }
         for pending in self.datagrams.drain() {
@@ -311,7 +337,7 @@ impl Inner {
         if !self.active.is_empty() {
             return;
         }
-        let Some(request) = self.closing.take() else { return };
+        let Some(mut request) = self.closing.take() else { return };
         if let Some(host) = self.host.take() {
             let graceful = self.sender.is_shut() && self.receiver.is_at_end();
             if socket.kind == SOCK_DGRAM || self.remote.is_none() || graceful {
@@ -324,7 +350,7 @@ impl Inner {
         self.binding = None;
         indication::forget_retained(socket);
         socket.take_back();
+        request.closes(&socket.client);
         self.answer(request, STATUS_SUCCESS, 0);
-        socket.client.remove_socket();
     }
 }

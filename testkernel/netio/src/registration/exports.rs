@@ -70,7 +70,9 @@ unsafe extern "system" fn WskRegister(npi: *const WSK_CLIENT_NPI, block: *mut WS
 unsafe extern "system" fn WskDeregister(block: *mut WSK_REGISTRATION) {
     level::require_passive("WskDeregister");
     // SAFETY: as the caller promises.
-    let Some(registration) = (unsafe { registration(block, "WskDeregister") }) else { return };
+    let Some(registration) = (unsafe { registration(block, "WskDeregister") }) else {
+        return;
+    };
     registration.deregister();
     // SAFETY: the block held a reference, which is given back once, and is not registered any more.
     unsafe {
@@ -136,7 +138,9 @@ unsafe extern "system" fn WskQueryProviderCharacteristics(
         misuse!("WskQueryProviderCharacteristics with a NULL pointer");
         return STATUS_INVALID_PARAMETER;
     }
-    let Some(attachment) = registration.state.lock().attachment else { return STATUS_DEVICE_NOT_READY };
+    let Some(attachment) = registration.state.lock().attachment else {
+        return STATUS_DEVICE_NOT_READY;
+    };
     // SAFETY: as the caller promises.
     unsafe { *characteristics = attachment.characteristics };
     STATUS_SUCCESS
