@@ -52,6 +52,9 @@ pub fn read(call: Call<'_>) -> Result<usize, NTSTATUS> {
         // Before the cursor moves.
         return Err(STATUS_BUFFER_TOO_SMALL);
     }
+    if opened.wait.is_pended() {
+        return Err(STATUS_DEVICE_BUSY);
+    }
     position(opened, request.flags)?;
     let reply = call.reply::<AuditReply>()?;
     fill(opened, reply, request.max)

@@ -38,6 +38,13 @@ impl Wait {
     }
 }
 
+impl Wait {
+    /// Whether a read waits.
+    pub fn is_pended(&self) -> bool {
+        !self.pended.load(Ordering::Relaxed).is_null()
+    }
+}
+
 /// Every open of the device. The DPC finds pended reads through it.
 pub struct Waiters {
     opens: SpinLock<AtomicPtr<Opened>>,
@@ -156,7 +163,7 @@ pub fn wait(call: Call<'_>) -> Result<usize, NTSTATUS> {
     if call.output < size_of::<AuditReply>() {
         return Err(STATUS_BUFFER_TOO_SMALL);
     }
-    if !opened.wait.pended.load(Ordering::Relaxed).is_null() {
+    if opened.wait.is_pended() {
         // Before the cursor moves under the read that waits. Looked at again under the lock.
         return Err(STATUS_DEVICE_BUSY);
     }

@@ -164,6 +164,17 @@ pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &R
         Action::Succeed => verdict.done = Done::Succeeded,
         _ => verdict.follow(subject, request, carried),
     }
+    // A rule may have looked at the value: the provider has to be given the copy that it looked at.
+    let looked_at = request.kind == RequestKind::Set
+        && image.is_some_and(|image| {
+            let category = subject.facts.category;
+            image
+                .interest(request.kind, request.level, request.code, category)
+                .decide
+        });
+    if let (true, Outcome::Forward { observe, .. }) = (looked_at, &mut verdict.outcome) {
+        *observe = true;
+    }
     if let (false, Action::Deny(status)) = (enforce, action) {
         verdict.refusal = Some(denial(status));
     }
