@@ -182,7 +182,7 @@ pub(super) unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP
         check_open(socket, Function::CloseSocket);
         // From here on no callback begins.
         socket.shared.lock().closing = true;
-        Ok(Op::Close)
+        Ok(Op::Close(None))
     };
     // SAFETY: as the caller promises.
     unsafe { submit(socket, irp, Function::CloseSocket, check) }

@@ -57,7 +57,7 @@ pub(super) unsafe fn fail(irp: PIRP, function: Function, status: NTSTATUS) -> NT
 /// The IRP is the client's to give.
 pub(super) unsafe fn finish(irp: PIRP, function: Function, status: NTSTATUS, information: usize) -> NTSTATUS {
     // SAFETY: as the caller promises.
-    let request = unsafe { Request::take(irp, function, Op::Close, Plan::default()) };
+    let request = unsafe { Request::take(irp, function, Op::Close(None), Plan::default()) };
     request.complete_now(status, information);
     status
 }
@@ -67,7 +67,7 @@ pub(super) unsafe fn finish(irp: PIRP, function: Function, status: NTSTATUS, inf
 /// # Safety
 /// The IRP is the client's to give.
 pub(super) unsafe fn send_in(socket: &Arc<Socket>, irp: PIRP, function: Function, op: Op, plan: Plan) -> NTSTATUS {
-    let is_close = matches!(op, Op::Close);
+    let is_close = matches!(op, Op::Close(_));
     // SAFETY: as the caller promises.
     let mut request = unsafe { Request::take(irp, function, op, plan) };
     if plan.inline && !engine::is_own_thread() {

@@ -71,7 +71,8 @@ pub(crate) enum Op {
     Control(Control),
     /// Disables the event; completed when its callback is not in progress any more.
     DisableEvent(ULONG),
-    Close,
+    /// With the client that has one socket less when this is complete.
+    Close(Option<Arc<Client>>),
 }
 
 #[derive(Clone, Copy)]
@@ -109,8 +110,6 @@ pub(crate) struct Request {
     pub(crate) plan: Plan,
     irp: PIRP,
     target: Option<*mut Target>,
-    /// The client that has one socket less when this is complete.
-    client: Option<Arc<Client>>,
 }
 
 /// What the cancel routine finds in the IRP's driver context.
@@ -146,7 +145,6 @@ impl Request {
             plan,
             irp,
             target: None,
-            client: None,
         }
     }
 
@@ -216,14 +214,14 @@ impl Request {
             irp::set_status(irp, status, if is_success(status) { information } else { 0 });
             level::call_out(|| irp::complete(irp, irp::IO_NETWORK_INCREMENT));
         }
-        if let Some(client) = self.client.take() {
+        if let Op::Close(Some(client)) = &self.op {
             client.remove_socket();
         }
     }
 
     /// The completion of this is the end of one of the client's sockets: it may not detach before.
     pub(crate) fn closes(&mut self, client: &Arc<Client>) {
-        self.client = Some(Arc::clone(client));
+        self.op = Op::Close(Some(Arc::clone(client)));
     }
 
     pub(crate) fn cancelled(self) {

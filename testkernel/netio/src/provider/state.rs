@@ -85,7 +85,7 @@ impl Inner {
             | Op::Control(_) => true,
             Op::Disconnect { data: None, .. } => self.sender.is_idle() && !self.is_active(Role::Send),
             Op::Receive { flags: 0, .. } => self.receiver.has_data() && !self.is_active(Role::Receive),
-            Op::Close => self.active.is_empty(),
+            Op::Close(_) => self.active.is_empty(),
             _ => false,
         }
     }
@@ -143,11 +143,11 @@ impl Inner {
             misuse!("{:?} after WskCloseSocket", request.function);
             return request.complete(STATUS_FILE_FORCED_CLOSED, 0);
         }
-        if self.forced && !matches!(request.op, Op::Close) {
+        if self.forced && !matches!(request.op, Op::Close(_)) {
             return self.answer(request, STATUS_FILE_FORCED_CLOSED, 0);
         }
         if let Some(status) = request.plan.fail {
-            if matches!(request.op, Op::Close) {
+            if matches!(request.op, Op::Close(_)) {
                 // A close that fails leaves the socket as it was.
                 socket.shared.lock().closing = false;
             }
@@ -187,7 +187,7 @@ impl Inner {
                     self.answer(request, STATUS_SUCCESS, 0);
                 }
             }
-            Op::Close => self.close(socket, request),
+            Op::Close(_) => self.close(socket, request),
         }
     }
 
