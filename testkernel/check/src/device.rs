@@ -26,6 +26,18 @@ unsafe impl Send for Device {}
 // SAFETY: as above.
 unsafe impl Sync for Device {}
 
+struct Event(HANDLE);
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: made by the one who drops it.
+        unsafe { CloseHandle(self.0) };
+    }
+}
+
+const WAIT_TIMEOUT: i32 = 258;
+const IO_INCOMPLETE: i32 = 996;
+const IO_PENDING: i32 = 997;
 /// How long, in milliseconds, a request may take.
 const LIMIT: u32 = 20_000;
 
@@ -78,14 +90,15 @@ impl Device {
     #[allow(clippy::missing_panics_doc, reason = "it panics only for buffers of over 4 GiB")]
     pub fn control_within(&self, code: u32, input: &[u8], output: &mut [u8], limit: u32) -> io::Result<usize> {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a request of less than 4 GiB");
-        let mut bytes = 0;
+        // SAFETY: no attributes, no name.
+        let event = Event(unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) });
+        let mut overlapped = OVERLAPPED {
+            hEvent: event.0,
+            ..OVERLAPPED::default()
+        };
         // SAFETY: the buffers, the event and the structure stay until the request has ended: it is waited for below, cancelled or not.
-        unsafe {
-            let mut overlapped = OVERLAPPED {
-                hEvent: CreateEventW(ptr::null(), 1, 0, ptr::null()),
-                ..OVERLAPPED::default()
-            };
-            let started = DeviceIoControl(
+        let started = unsafe {
+            DeviceIoControl(
                 self.0,
                 code,
                 input.as_ptr().cast(),
@@ -94,24 +107,30 @@ impl Device {
                 length(output),
                 ptr::null_mut(),
                 &raw mut overlapped,
-            );
-            let pending = started == 0 && io::Error::last_os_error().raw_os_error() == Some(997);
-            let mut result = if started == 0 && !pending {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(())
-            };
-            if result.is_ok() && GetOverlappedResultEx(self.0, &raw const overlapped, &raw mut bytes, limit, 0) == 0 {
-                result = Err(io::Error::last_os_error());
-                if matches!(result.as_ref().map_err(io::Error::raw_os_error), Err(Some(258 | 996))) {
-                    CancelIoEx(self.0, &raw const overlapped);
-                    GetOverlappedResultEx(self.0, &raw const overlapped, &raw mut bytes, limit, 0);
-                }
-            }
-            CloseHandle(overlapped.hEvent);
-            result?;
+            )
+        };
+        let error = io::Error::last_os_error();
+        if started == 0 && error.raw_os_error() != Some(IO_PENDING) {
+            return Err(error);
         }
-        Ok(bytes as usize)
+        self.finish(&overlapped, limit).inspect_err(|error| {
+            if matches!(error.raw_os_error(), Some(WAIT_TIMEOUT | IO_INCOMPLETE)) {
+                // SAFETY: the request is still under way.
+                unsafe { CancelIoEx(self.0, &raw const overlapped) };
+                let _ = self.finish(&overlapped, LIMIT);
+            }
+        })
+    }
+
+    /// Waits for a request's end; the bytes that came back.
+    fn finish(&self, overlapped: &OVERLAPPED, limit: u32) -> io::Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: the structure of a request on this handle.
+        if unsafe { GetOverlappedResultEx(self.0, &raw const *overlapped, &raw mut bytes, limit, 0) } == 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(bytes as usize)
+        }
     }
 
     /// The handle, for what is not covered here.

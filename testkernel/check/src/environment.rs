@@ -8,7 +8,13 @@ use probe_protocol::verifier::{
     flags,
 };
 
-use crate::{device::Device, service::Service, verifier::Verifier};
+use crate::{
+    cases,
+    device::Device,
+    faults,
+    service::Service,
+    verifier::{FaultMode, StopCode, Verifier, text},
+};
 
 const TOO_MANY_SESSIONS: i32 = 69;
 const ACCESS_DENIED: i32 = 5;
@@ -20,7 +26,7 @@ const RUNNING: u32 = 4;
 type Test = fn(&Verifier, &Service) -> io::Result<()>;
 
 /// Name and body of every test.
-pub const TESTS: [(&str, Test); 7] = [
+pub const TESTS: [(&str, Test); 12] = [
     ("create_status", create_status),
     ("device_dacl", device_dacl),
     ("cleanup_before_close", cleanup_before_close),
@@ -28,6 +34,11 @@ pub const TESTS: [(&str, Test); 7] = [
     ("stop_refused", stop_refused),
     ("stop_deferred", stop_deferred),
     ("concurrent_requests", concurrent_requests),
+    ("faults_systematic", faults_systematic),
+    ("faults_find_leak", faults_find_leak),
+    ("faults_random", faults_random),
+    ("imports_counted", imports_counted),
+    ("off", off),
 ];
 
 fn wrong(what: impl Into<String>) -> io::Error {
@@ -171,4 +182,88 @@ fn concurrent_requests(verifier: &Verifier, _: &Service) -> io::Result<()> {
     let most = threads.into_iter().filter_map(|thread| thread.join().ok()?.ok()).max();
     verifier.set_flags(present)?;
     expect(most.unwrap_or(0) > 1, &format!("at most {most:?} requests at a time"))
+}
+
+fn faults_systematic(verifier: &Verifier, _: &Service) -> io::Result<()> {
+    let device = open()?;
+    let sweep = faults::sweep(verifier, |_| cases::call(&device, Case::HealthyAllocations).map(drop))?;
+    let seven = sweep.sites.len() == 7 && sweep.missed() == 0 && sweep.sites.iter().all(|site| site.failed == 1);
+    // Two blocks, an MDL, an IRP, a work item, a look-aside list; and the MDL's block fails before the MDL is asked for.
+    expect(
+        seven || sweep.sites.len() == 6 && sweep.missed() == 0,
+        &format!("sweep: {sweep}"),
+    )
+}
+
+fn faults_find_leak(verifier: &Verifier, service: &Service) -> io::Result<()> {
+    let device = open()?;
+    faults::sweep(verifier, |_| throw(&device, Switch::LeakOnFailure).map(drop))?;
+    drop(device);
+    service.stop()?;
+    service.wait_for(STOPPED)?;
+    let leaks = verifier
+        .stops()?
+        .iter()
+        .filter(|stop| stop.code == StopCode::PoolLeak as u32)
+        .count();
+    verifier.clear_stops()?;
+    service.start()?;
+    expect(
+        leaks == 1,
+        &format!("{leaks} leaks; the one block that is lost when the second fails was expected"),
+    )
+}
+
+fn faults_random(verifier: &Verifier, _: &Service) -> io::Result<()> {
+    let device = open()?;
+    let failures = |seed| -> io::Result<u64> {
+        let before = verifier.info()?.faults;
+        verifier.arm(FaultMode::Random, |round| {
+            (round.probability, round.seed) = (0x8000, seed)
+        })?;
+        for _ in 0..50 {
+            cases::call(&device, Case::HealthyAllocations)?;
+        }
+        verifier.arm(FaultMode::Off, |_| {})?;
+        Ok(verifier.info()?.faults - before)
+    };
+    let (first, again) = (failures(7)?, failures(7)?);
+    expect(
+        first > 50 && first < 250,
+        &format!("{first} of about 270 allocations failed; half was asked for"),
+    )?;
+    expect(
+        first == again,
+        &format!("the same seed gave {first} and then {again} failures"),
+    )
+}
+
+fn imports_counted(verifier: &Verifier, _: &Service) -> io::Result<()> {
+    let device = open()?;
+    let calls = || -> io::Result<u64> {
+        let imports = verifier.imports()?;
+        let spin = imports
+            .iter()
+            .find(|import| text(&import.name) == "ExAcquireSpinLockShared");
+        let spin = spin.ok_or_else(|| wrong("ExAcquireSpinLockShared is not among the imports"))?;
+        expect(spin.highest == 2, "its highest IRQL is not DISPATCH_LEVEL")?;
+        Ok(spin.calls)
+    };
+    let before = calls()?;
+    cases::call(&device, Case::HealthyLocks)?;
+    let after = calls()?;
+    expect(
+        after == before + 1,
+        &format!("{before} calls before, {after} after one more"),
+    )
+}
+
+/// With the verifier off, a bug goes unnoticed: the checks, and nothing else, are what finds them.
+fn off(verifier: &Verifier, _: &Service) -> io::Result<()> {
+    let present = verifier.info()?.flags;
+    verifier.set_flags(0)?;
+    let device = open()?;
+    let result = [Case::IrqlTooHigh, Case::PoolOverrunWrite, Case::LockOrder].map(|case| cases::call(&device, case));
+    verifier.set_flags(present)?;
+    result.into_iter().collect::<io::Result<Vec<u32>>>().map(drop)
 }

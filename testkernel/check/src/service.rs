@@ -1,6 +1,6 @@
 //! Kernel services: installing, starting, stopping.
 
-use std::{io, mem, ptr, thread, time::Duration};
+use std::{io, ptr, thread, time::Duration};
 
 use windows_sys::Win32::System::Services::{
     CloseServiceHandle, ControlService, CreateServiceW, DeleteService, OpenSCManagerW, OpenServiceW,
@@ -56,10 +56,11 @@ impl Service {
     /// The service manager's.
     pub fn install(name: &str, file: &str) -> io::Result<Self> {
         let (name, file, group) = (wide(name), wide(file), wide(GROUP));
+        // SAFETY: the local service manager and its active database.
+        let manager = Handle::new(unsafe { OpenSCManagerW(ptr::null(), ptr::null(), SC_MANAGER_ALL_ACCESS) })?;
         // SAFETY: every text ends with NUL; the rest is absent.
-        unsafe {
-            let manager = Handle::new(OpenSCManagerW(ptr::null(), ptr::null(), SC_MANAGER_ALL_ACCESS))?;
-            let created = CreateServiceW(
+        let created = unsafe {
+            CreateServiceW(
                 manager.0,
                 name.as_ptr(),
                 name.as_ptr(),
@@ -73,18 +74,19 @@ impl Service {
                 ptr::null(),
                 ptr::null(),
                 ptr::null(),
-            );
-            let handle = match Handle::new(created) {
-                Err(error) if error.raw_os_error() == Some(ALREADY_EXISTS) => {
-                    Handle::new(OpenServiceW(manager.0, name.as_ptr(), SERVICE_ALL_ACCESS))?
-                }
-                other => other?,
-            };
-            Ok(Self {
-                handle,
-                _manager: manager,
-            })
-        }
+            )
+        };
+        let handle = match Handle::new(created) {
+            Err(error) if error.raw_os_error() == Some(ALREADY_EXISTS) => {
+                // SAFETY: the name ends with NUL.
+                Handle::new(unsafe { OpenServiceW(manager.0, name.as_ptr(), SERVICE_ALL_ACCESS) })?
+            }
+            other => other?,
+        };
+        Ok(Self {
+            handle,
+            _manager: manager,
+        })
     }
 
     /// Starts the driver.
@@ -101,11 +103,9 @@ impl Service {
     /// # Errors
     /// The service manager's: 1052 when the driver cannot be unloaded now.
     pub fn stop(&self) -> io::Result<()> {
-        // SAFETY: a plain structure, filled by the call.
-        unsafe {
-            let mut status: SERVICE_STATUS = mem::zeroed();
-            check(ControlService(self.handle.0, SERVICE_CONTROL_STOP, &raw mut status))
-        }
+        let mut status = SERVICE_STATUS::default();
+        // SAFETY: a live local.
+        check(unsafe { ControlService(self.handle.0, SERVICE_CONTROL_STOP, &raw mut status) })
     }
 
     /// The service's state: 1 stopped, 3 stopping, 4 running.
@@ -113,12 +113,10 @@ impl Service {
     /// # Errors
     /// The service manager's.
     pub fn state(&self) -> io::Result<u32> {
-        // SAFETY: a plain structure, filled by the call.
-        unsafe {
-            let mut status: SERVICE_STATUS = mem::zeroed();
-            check(QueryServiceStatus(self.handle.0, &raw mut status))?;
-            Ok(status.dwCurrentState)
-        }
+        let mut status = SERVICE_STATUS::default();
+        // SAFETY: a live local.
+        check(unsafe { QueryServiceStatus(self.handle.0, &raw mut status) })?;
+        Ok(status.dwCurrentState)
     }
 
     /// Waits up to five seconds for a state.

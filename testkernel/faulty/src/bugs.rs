@@ -8,7 +8,16 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use probe_protocol::verifier::faulty::Case;
 use wdk_sys::{
     DEVICE_OBJECT, EX_RUNDOWN_REF, GUID, KBUGCHECK_REASON_CALLBACK_RECORD, KDPC, KEVENT, KTIMER, LARGE_INTEGER,
-    LOOKASIDE_LIST_EX, OSVERSIONINFOW, POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED, UNICODE_STRING, ntddk::*,
+    LOOKASIDE_LIST_EX, OSVERSIONINFOW, POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED, UNICODE_STRING,
+    ntddk::{
+        EtwRegister, ExAllocatePool2, ExFreePool, ExFreePoolWithTag, ExInitializeLookasideListEx,
+        ExInitializeRundownProtection, ExReleaseRundownProtection, IoAllocateWorkItem, IoCreateDevice,
+        IoCreateSymbolicLink, IoFreeWorkItem, IoOpenDriverRegistryKey, IoQueueWorkItem, KeAcquireSpinLockAtDpcLevel,
+        KeAcquireSpinLockRaiseToDpc, KeBugCheckEx, KeCancelTimer, KeDelayExecutionThread, KeInitializeDpc,
+        KeInitializeEvent, KeInitializeTimer, KeInsertQueueDpc, KeLowerIrql, KeReleaseSpinLock,
+        KeReleaseSpinLockFromDpcLevel, KeSetTimer, KeWaitForSingleObject, KfRaiseIrql, PsCreateSystemThread,
+        PsTerminateSystemThread, RtlGetVersion, ZwClose,
+    },
 };
 
 use crate::kernel::{DISPATCH, KeFlushQueuedDpcs, KeRegisterBugCheckReasonCallback};

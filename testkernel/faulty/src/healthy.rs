@@ -9,7 +9,22 @@ use wdk_rtl::irp;
 use wdk_sys::{
     DEVICE_OBJECT, EX_RUNDOWN_REF, GUID, IRP, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KTIMER, LARGE_INTEGER,
     LOOKASIDE_LIST_EX, NTSTATUS, OSVERSIONINFOW, PIO_WORKITEM, POOL_FLAG_CACHE_ALIGNED, POOL_FLAG_NON_PAGED,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS, ntddk::*,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS,
+    ntddk::{
+        EtwProviderEnabled, EtwRegister, EtwUnregister, EtwWriteString, ExAcquireRundownProtection,
+        ExAcquireRundownProtectionCacheAware, ExAcquireSpinLockExclusive, ExAcquireSpinLockShared,
+        ExAllocateCacheAwareRundownProtection, ExAllocatePool2, ExDeleteLookasideListEx,
+        ExFreeCacheAwareRundownProtection, ExFreePool, ExFreePoolWithTag, ExInitializeLookasideListEx,
+        ExInitializeRundownProtection, ExReleaseRundownProtection, ExReleaseRundownProtectionCacheAware,
+        ExReleaseSpinLockExclusive, ExReleaseSpinLockShared, ExWaitForRundownProtectionRelease,
+        ExWaitForRundownProtectionReleaseCacheAware, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoFreeIrp,
+        IoFreeMdl, IoFreeWorkItem, IoOpenDriverRegistryKey, IoQueueWorkItem, IoQueueWorkItemEx, IoReuseIrp,
+        IofCallDriver, KeAcquireInStackQueuedSpinLock, KeAcquireSpinLockRaiseToDpc, KeCancelTimer,
+        KeDelayExecutionThread, KeGetCurrentIrql, KeGetCurrentProcessorNumberEx, KeInitializeDpc, KeInitializeEvent,
+        KeInitializeTimer, KeInsertQueueDpc, KeLowerIrql, KeQueryActiveProcessorCountEx,
+        KeReleaseInStackQueuedSpinLock, KeReleaseSpinLock, KeSetEvent, KeSetTimer, KeWaitForSingleObject, KfRaiseIrql,
+        MmBuildMdlForNonPagedPool, RtlGetVersion, ZwClose,
+    },
 };
 
 use crate::kernel::{DISPATCH, KeFlushQueuedDpcs, KeQuerySystemTimePrecise};
@@ -39,6 +54,7 @@ pub(crate) unsafe fn run(device: *mut DEVICE_OBJECT, case: Case) -> Option<u32> 
             Case::HealthyMdl => mdl(),
             Case::HealthySystem => system(device),
             Case::HealthyEtw => etw(),
+            Case::HealthyAllocations => allocations(device),
             _ => return None,
         })
     }
@@ -240,8 +256,10 @@ unsafe fn mdl() -> u32 {
 }
 
 unsafe fn system(device: *mut DEVICE_OBJECT) -> u32 {
-    let mut version = OSVERSIONINFOW::default();
-    version.dwOSVersionInfoSize = 276;
+    let mut version = OSVERSIONINFOW {
+        dwOSVersionInfoSize: 276,
+        ..OSVERSIONINFOW::default()
+    };
     let mut list = LOOKASIDE_LIST_EX::default();
     let (mut now, mut key) = (0, core::ptr::null_mut());
     // SAFETY: every pointer is to a live local or to this driver's device.
@@ -281,6 +299,63 @@ unsafe fn etw() -> u32 {
         expect!(2: EtwProviderEnabled(handle, 4, 1) != 0);
         expect!(3: EtwWriteString(handle, 4, 1, core::ptr::null(), text.as_ptr()) == STATUS_SUCCESS);
         expect!(4: EtwUnregister(handle) == STATUS_SUCCESS);
+    }
+    0
+}
+
+/// The pool block with its MDL. Frees what it got.
+unsafe fn with_mdl() {
+    // SAFETY: what was allocated is freed once.
+    unsafe {
+        let block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 200, TAG);
+        if block.is_null() {
+            return;
+        }
+        let list = IoAllocateMdl(block, 200, 0, 0, core::ptr::null_mut());
+        if !list.is_null() {
+            MmBuildMdlForNonPagedPool(list);
+            IoFreeMdl(list);
+        }
+        ExFreePoolWithTag(block, TAG);
+    }
+}
+
+/// Never more than it can say: a failed allocation is no fault of the case.
+unsafe fn allocations(device: *mut DEVICE_OBJECT) -> u32 {
+    let mut list = LOOKASIDE_LIST_EX::default();
+    // SAFETY: what was allocated is freed once.
+    unsafe {
+        with_mdl();
+        let block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 64, TAG);
+        let request = IoAllocateIrp(1, 0);
+        let item = IoAllocateWorkItem(device);
+        if ExInitializeLookasideListEx(&raw mut list, None, None, 512, 0, 48, TAG, 0) == STATUS_SUCCESS {
+            ExDeleteLookasideListEx(&raw mut list);
+        }
+        if !item.is_null() {
+            IoFreeWorkItem(item);
+        }
+        if !request.is_null() {
+            IoFreeIrp(request);
+        }
+        if !block.is_null() {
+            ExFreePoolWithTag(block, TAG);
+        }
+    }
+    0
+}
+
+/// What [`Switch::LeakOnFailure`](probe_protocol::verifier::faulty::Switch::LeakOnFailure) asks for.
+pub(crate) fn leak_on_failure() -> u32 {
+    // SAFETY: what was allocated is freed once, or not at all.
+    unsafe {
+        let first = ExAllocatePool2(POOL_FLAG_NON_PAGED, 64, TAG);
+        let second = ExAllocatePool2(POOL_FLAG_NON_PAGED, 128, TAG);
+        if first.is_null() || second.is_null() {
+            return 1;
+        }
+        ExFreePoolWithTag(second, TAG);
+        ExFreePoolWithTag(first, TAG);
     }
     0
 }

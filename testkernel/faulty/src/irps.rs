@@ -7,7 +7,11 @@ use probe_protocol::verifier::faulty::{Case, HOLD};
 use wdk_rtl::irp;
 use wdk_sys::{
     DEVICE_OBJECT, IRP, KEVENT, LARGE_INTEGER, NTSTATUS, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
-    STATUS_SUCCESS, STATUS_UNSUCCESSFUL, ntddk::*,
+    STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    ntddk::{
+        IoAllocateIrp, IoFreeIrp, IofCallDriver, IofCompleteRequest, KeInitializeEvent, KeSetEvent,
+        KeWaitForSingleObject,
+    },
 };
 
 use crate::complete;

@@ -7,7 +7,11 @@ use wdk_rtl::irp;
 use wdk_rtl::lock::SpinLock;
 use wdk_sys::{
     ACL, DACL_SECURITY_INFORMATION, DEVICE_OBJECT, IRP, LARGE_INTEGER, NTSTATUS, SECURITY_DESCRIPTOR,
-    SECURITY_DESCRIPTOR_REVISION, STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS, STATUS_TOO_MANY_SESSIONS, ntddk::*,
+    SECURITY_DESCRIPTOR_REVISION, STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS, STATUS_TOO_MANY_SESSIONS,
+    ntddk::{
+        IoReleaseCancelSpinLock, KeDelayExecutionThread, ObOpenObjectByPointer, RtlAddAccessAllowedAce, RtlCreateAcl,
+        RtlCreateSecurityDescriptor, RtlSetDaclSecurityDescriptor, ZwClose, ZwSetSecurityObject,
+    },
 };
 
 use crate::complete;
@@ -142,6 +146,7 @@ pub(crate) unsafe fn throw(device: *mut DEVICE_OBJECT, switch: Switch) -> u32 {
             Switch::Closes => return CLOSES.load(Ordering::Relaxed),
             Switch::Cancels => return CANCELS.load(Ordering::Relaxed),
             Switch::Crowd => return crowd(),
+            Switch::LeakOnFailure => return crate::healthy::leak_on_failure(),
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use core::mem::offset_of;
 use core::ptr::null_mut;
 
 use probe_protocol::probe::{Call, CallFlags, Function, Input, Outcome, Output, Progress};
@@ -74,13 +75,20 @@ impl Arguments {
             original,
             pointed,
             output,
-            control: make_control(call, control)?,
+            control: match call.control_length as usize {
+                0 => None,
+                length => Some(make_control(length, control)?),
+            },
             list: None,
             addresses: make_addresses(call)?,
             address_lengths: [call.address_length, call.address2_length],
             flags: CallFlags(call.flags),
             cells: UnsafeCell::new(Cells {
-                data: WSK_BUF { Mdl: null_mut(), Offset: call.data_offset, Length: 0 },
+                data: WSK_BUF {
+                    Mdl: null_mut(),
+                    Offset: call.data_offset,
+                    Length: 0,
+                },
                 output_returned: UNTOUCHED,
                 control_length: call.control_length,
                 control_flags: 0,
@@ -131,7 +139,10 @@ impl Arguments {
 
     /// Address and length of the input, for a thread that changes it under the provider's eyes.
     pub(crate) fn input_range(&self) -> Option<(*mut u8, usize)> {
-        self.input.as_ref().filter(|buffer| buffer.len() > 0).map(|buffer| (buffer.data(), buffer.len()))
+        self.input
+            .as_ref()
+            .filter(|buffer| buffer.len() > 0)
+            .map(|buffer| (buffer.data(), buffer.len()))
     }
 
     pub(crate) fn output(&self) -> *mut c_void {
@@ -145,14 +156,26 @@ impl Arguments {
     }
 
     pub(crate) fn output_returned(&self) -> *mut SIZE_T {
-        let cell = self.cells.get().cast::<u8>().wrapping_add(core::mem::offset_of!(Cells, output_returned));
-        if self.flags.has(CallFlags::OUTPUT_RETURNED) { cell.cast() } else { null_mut() }
+        let cell = self
+            .cells
+            .get()
+            .cast::<u8>()
+            .wrapping_add(offset_of!(Cells, output_returned));
+        if self.flags.has(CallFlags::OUTPUT_RETURNED) {
+            cell.cast()
+        } else {
+            null_mut()
+        }
     }
 
     /// The `WSK_BUF`.
     pub(crate) fn data(&self) -> *mut WSK_BUF {
         let absent = self.flags.has(CallFlags::NULL_BUFFER);
-        if absent { null_mut() } else { self.cells.get().wrapping_byte_add(core::mem::offset_of!(Cells, data)).cast() }
+        if absent {
+            null_mut()
+        } else {
+            self.cells.get().wrapping_byte_add(offset_of!(Cells, data)).cast()
+        }
     }
 
     pub(crate) fn list(&self) -> *mut WSK_BUF_LIST {
@@ -164,39 +187,62 @@ impl Arguments {
     }
 
     pub(crate) fn control_length(&self) -> *mut ULONG {
-        let cell = self.cells.get().wrapping_byte_add(core::mem::offset_of!(Cells, control_length));
-        if self.control.is_some() || self.flags.has(CallFlags::OUTPUT_RETURNED) { cell.cast() } else { null_mut() }
+        let cell = self.cells.get().wrapping_byte_add(offset_of!(Cells, control_length));
+        if self.control.is_some() || self.flags.has(CallFlags::OUTPUT_RETURNED) {
+            cell.cast()
+        } else {
+            null_mut()
+        }
     }
 
     pub(crate) fn control_flags(&self) -> *mut ULONG {
-        let cell = self.cells.get().wrapping_byte_add(core::mem::offset_of!(Cells, control_flags));
-        if self.flags.has(CallFlags::OUTPUT_RETURNED) { cell.cast() } else { null_mut() }
+        let cell = self.cells.get().wrapping_byte_add(offset_of!(Cells, control_flags));
+        if self.flags.has(CallFlags::OUTPUT_RETURNED) {
+            cell.cast()
+        } else {
+            null_mut()
+        }
     }
 
     /// `PUNICODE_STRING` of a name; NULL without one.
     pub(crate) fn name(&self) -> *mut UNICODE_STRING {
         let absent = self.input.is_none() && self.output.is_none();
-        if absent { null_mut() } else { self.cells.get().wrapping_byte_add(core::mem::offset_of!(Cells, name)).cast() }
+        if absent {
+            null_mut()
+        } else {
+            self.cells.get().wrapping_byte_add(offset_of!(Cells, name)).cast()
+        }
     }
 
     /// Where `WskGetAddressInfo` puts its list.
     pub(crate) fn results(&self) -> *mut *mut c_void {
-        self.cells.get().wrapping_byte_add(core::mem::offset_of!(Cells, results)).cast()
+        self.cells.get().wrapping_byte_add(offset_of!(Cells, results)).cast()
     }
 
     /// An address that the function reads: `which` is 0 or 1.
     pub(crate) fn address(&self, which: usize) -> PSOCKADDR {
         let length = self.address_lengths.get(which).copied().unwrap_or(0);
-        if length == 0 { null_mut() } else { self.address_place(which) }
+        if length == 0 {
+            null_mut()
+        } else {
+            self.address_place(which)
+        }
     }
 
     /// Room for an address that the function writes.
     pub(crate) fn address_out(&self, which: usize) -> PSOCKADDR {
-        if self.flags.has(CallFlags::NULL_ADDRESS) { null_mut() } else { self.address_place(which) }
+        if self.flags.has(CallFlags::NULL_ADDRESS) {
+            null_mut()
+        } else {
+            self.address_place(which)
+        }
     }
 
     fn address_place(&self, which: usize) -> PSOCKADDR {
-        self.addresses.data().wrapping_add(which.wrapping_mul(ADDRESS_STRIDE)).cast()
+        self.addresses
+            .data()
+            .wrapping_add(which.wrapping_mul(ADDRESS_STRIDE))
+            .cast()
     }
 
     /// Changes `WSK_BUF.Length` between two launches.
@@ -219,7 +265,12 @@ impl Arguments {
         let Some(buffer) = &self.output else { return 0 };
         // SAFETY: the request is idle, so that nobody writes the buffer.
         let bytes = unsafe { buffer.bytes() };
-        let hits = bytes.iter().take(length).enumerate().filter(|(index, byte)| wanted(*index, **byte)).count();
+        let hits = bytes
+            .iter()
+            .take(length)
+            .enumerate()
+            .filter(|(index, byte)| wanted(*index, **byte))
+            .count();
         u32::try_from(hits).unwrap_or(u32::MAX)
     }
 
@@ -237,9 +288,9 @@ impl Arguments {
     pub(crate) fn describe(&self, outcome: &mut Outcome) {
         let cells = self.cells.get();
         // SAFETY: the cells live as long as the request; a provider may be writing, so the reads are volatile.
-        outcome.output_returned = unsafe { (&raw const (*cells).output_returned).read_volatile() } as u64;
+        outcome.output_returned = unsafe { cell::<SIZE_T>(cells, offset_of!(Cells, output_returned)) } as u64;
         // SAFETY: as above.
-        outcome.control_flags = unsafe { (&raw const (*cells).control_flags).read_volatile() };
+        outcome.control_flags = unsafe { cell::<ULONG>(cells, offset_of!(Cells, control_flags)) };
         self.addresses.read(0, &mut outcome.address);
         self.addresses.read(ADDRESS_STRIDE, &mut outcome.address2);
         if let (Some(input), Some(original)) = (&self.input, &self.original)
@@ -255,6 +306,16 @@ impl Arguments {
     }
 }
 
+/// A cell as it is now.
+///
+/// # Safety
+/// There is a `T` at that offset.
+unsafe fn cell<T>(cells: *mut Cells, offset: usize) -> T {
+    let place = cells.wrapping_byte_add(offset).cast::<T>();
+    // SAFETY: as the caller promises.
+    unsafe { place.read_volatile() }
+}
+
 /// The input buffer, and the buffer it points to.
 fn make_input(session: &Session, call: &Call, bytes: &[u8]) -> Option<(Option<Buffer>, Option<Buffer>)> {
     let pair = match Input::from_u32(call.input)? {
@@ -262,13 +323,23 @@ fn make_input(session: &Session, call: &Call, bytes: &[u8]) -> Option<(Option<Bu
         Input::Bytes => (Some(Buffer::copy_of(bytes)?), None),
         Input::AddressOf => {
             let pointed = Buffer::copy_of(bytes)?;
-            (Some(Buffer::copy_of(&(pointed.data() as usize).to_le_bytes())?), Some(pointed))
+            (
+                Some(Buffer::copy_of(&(pointed.data() as usize).to_le_bytes())?),
+                Some(pointed),
+            )
         }
         Input::EventControl => {
             let (mask, npi) = bytes.split_first_chunk::<4>()?;
             let pointed = Buffer::copy_of(npi)?;
-            let npi = if npi.is_empty() { core::ptr::null() } else { pointed.data().cast_const().cast() };
-            let control = WSK_EVENT_CALLBACK_CONTROL { NpiId: npi, EventMask: u32::from_le_bytes(*mask) };
+            let npi = if npi.is_empty() {
+                core::ptr::null()
+            } else {
+                pointed.data().cast_const().cast()
+            };
+            let control = WSK_EVENT_CALLBACK_CONTROL {
+                NpiId: npi,
+                EventMask: u32::from_le_bytes(*mask),
+            };
             (Some(Buffer::copy_of(bytes_of(&control))?), Some(pointed))
         }
         Input::Extension => {
@@ -294,23 +365,25 @@ fn make_input(session: &Session, call: &Call, bytes: &[u8]) -> Option<(Option<Bu
     Some(pair)
 }
 
-/// `Some(None)`: the call has no control messages.
-fn make_control(call: &Call, bytes: &[u8]) -> Option<Option<Buffer>> {
-    let length = call.control_length as usize;
-    if length == 0 {
-        return Some(None);
-    }
+/// The control messages to send, or room for those to come.
+fn make_control(length: usize, bytes: &[u8]) -> Option<Buffer> {
     if bytes.is_empty() {
-        return Some(Some(Buffer::filled(length, 0)?));
+        return Buffer::filled(length, 0);
     }
-    Some(Some(Buffer::copy_of(bytes.get(..length)?)?))
+    Buffer::copy_of(bytes.get(..length)?)
 }
 
 fn make_addresses(call: &Call) -> Option<Buffer> {
     let mut bytes = [0_u8; 2 * ADDRESS_STRIDE];
     let (first, second) = bytes.split_at_mut(ADDRESS_STRIDE);
-    first.iter_mut().zip(call.address).for_each(|(place, byte)| *place = byte);
-    second.iter_mut().zip(call.address2).for_each(|(place, byte)| *place = byte);
+    first
+        .iter_mut()
+        .zip(call.address)
+        .for_each(|(place, byte)| *place = byte);
+    second
+        .iter_mut()
+        .zip(call.address2)
+        .for_each(|(place, byte)| *place = byte);
     Buffer::copy_of(&bytes)
 }
 
@@ -318,14 +391,20 @@ fn make_addresses(call: &Call) -> Option<Buffer> {
 fn make_list(buffer: &Buffer, pieces: usize) -> Option<Buffer> {
     let list = Buffer::filled(pieces.checked_mul(size_of::<WSK_BUF_LIST>())?, 0)?;
     let mut mdl = buffer.mdl();
-    let mut element = list.data().cast::<WSK_BUF_LIST>();
+    // The pool aligns to 16, and the data stands behind a guard of 16 bytes.
+    let mut element: *mut WSK_BUF_LIST = list.data().cast::<c_void>().cast();
     while !mdl.is_null() {
         // SAFETY: the chain is the buffer's own.
-        let (bytes, next) = unsafe { ((*mdl).ByteCount as usize, (*mdl).Next) };
+        let this = unsafe { &*mdl };
+        let (bytes, next) = (this.ByteCount as usize, this.Next);
         let following = element.wrapping_add(1);
         let value = WSK_BUF_LIST {
             Next: if next.is_null() { null_mut() } else { following },
-            Buffer: WSK_BUF { Mdl: mdl, Offset: 0, Length: bytes },
+            Buffer: WSK_BUF {
+                Mdl: mdl,
+                Offset: 0,
+                Length: bytes,
+            },
         };
         // SAFETY: there is an element for each of at most `pieces` MDLs, and the pool aligns to 16.
         unsafe { element.write(value) };
@@ -336,7 +415,13 @@ fn make_list(buffer: &Buffer, pieces: usize) -> Option<Buffer> {
 }
 
 fn unicode(buffer: Option<&Buffer>) -> UNICODE_STRING {
-    let Some(buffer) = buffer else { return UNICODE_STRING::default() };
+    let Some(buffer) = buffer else {
+        return UNICODE_STRING::default();
+    };
     let length = u16::try_from(buffer.len()).unwrap_or(u16::MAX) & !1;
-    UNICODE_STRING { Length: length, MaximumLength: length, Buffer: buffer.data().cast() }
+    UNICODE_STRING {
+        Length: length,
+        MaximumLength: length,
+        Buffer: buffer.data().cast(),
+    }
 }

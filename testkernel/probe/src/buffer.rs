@@ -5,9 +5,11 @@ use core::ptr::{NonNull, null_mut};
 
 use wdk_rtl::nonpaged;
 use wdk_sys::{
-    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_SOURCE_IS_NONPAGED_POOL, _MEMORY_CACHING_TYPE, _MM_PAGE_PRIORITY, _MODE, PMDL,
+    _MEMORY_CACHING_TYPE, _MM_PAGE_PRIORITY, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_SOURCE_IS_NONPAGED_POOL, PMDL,
     ntddk::{IoAllocateMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmMapLockedPagesSpecifyCache},
 };
+
+use crate::ke::KERNEL_MODE;
 
 const TAG: u32 = u32::from_le_bytes(*b"WPbf");
 const GUARD: usize = 16;
@@ -32,7 +34,11 @@ impl Buffer {
         let block = nonpaged::allocate(total, TAG, false)?;
         // SAFETY: the block has `total` bytes.
         unsafe { block.write_bytes(GUARD_BYTE, total) };
-        let buffer = Self { block, length, mdl: null_mut() };
+        let buffer = Self {
+            block,
+            length,
+            mdl: null_mut(),
+        };
         // SAFETY: the data lies inside the block.
         unsafe { buffer.data().write_bytes(fill, length) };
         Some(buffer)
@@ -157,7 +163,7 @@ pub(crate) fn system_address(mdl: &mut MDL) -> *mut u8 {
     let address = unsafe {
         MmMapLockedPagesSpecifyCache(
             mdl,
-            _MODE::KernelMode as i8,
+            KERNEL_MODE,
             _MEMORY_CACHING_TYPE::MmCached,
             null_mut(),
             0,

@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use probe_protocol::probe::{Category, Event, Happening, Reactions, Slots, Take, checksum};
 use wdk_sys::{NTSTATUS, STATUS_DATA_NOT_ACCEPTED, STATUS_PENDING, STATUS_SUCCESS};
 use wsk_sys::{
-    AF_INET6, PCMSGHDR, PSOCKADDR, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET, SIZE_T,
-    ULONG, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH,
+    AF_INET6, PCMSGHDR, PSOCKADDR, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET,
+    SIZE_T, ULONG, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH,
     WSK_INSPECT_ACTION, WSK_INSPECT_ID,
 };
 
@@ -26,7 +26,9 @@ pub(crate) fn listen(slots: Slots) -> WSK_CLIENT_LISTEN_DISPATCH {
 }
 
 pub(crate) fn datagram(slots: Slots) -> WSK_CLIENT_DATAGRAM_DISPATCH {
-    WSK_CLIENT_DATAGRAM_DISPATCH { WskReceiveFromEvent: slots.has(Slots::RECEIVE_FROM).then_some(receive_from) }
+    WSK_CLIENT_DATAGRAM_DISPATCH {
+        WskReceiveFromEvent: slots.has(Slots::RECEIVE_FROM).then_some(receive_from),
+    }
 }
 
 pub(crate) fn connection(slots: Slots) -> WSK_CLIENT_CONNECTION_DISPATCH {
@@ -94,7 +96,12 @@ impl Visit {
             value: u64::from(self.event.happening),
             status: result,
             irql: u32::from(ke::irql()),
-            ..Event { client: self.event.client, socket: self.event.socket, other: self.event.other, ..Event::default() }
+            ..Event {
+                client: self.event.client,
+                socket: self.event.socket,
+                other: self.event.other,
+                ..Event::default()
+            }
         });
         self.socket.callbacks.fetch_sub(1, Ordering::AcqRel);
         result
@@ -179,7 +186,12 @@ unsafe extern "system" fn accept(
     if reactions.accept_status != STATUS_SUCCESS {
         return visit.finish(reactions.accept_status);
     }
-    let inherited = Reactions { slots: reactions.accepted_slots, launch: 0, launch_on: 0, ..reactions };
+    let inherited = Reactions {
+        slots: reactions.accepted_slots,
+        launch: 0,
+        launch_on: 0,
+        ..reactions
+    };
     let parent = &visit.socket;
     let Some(socket) = Socket::create(&parent.session, &parent.client, Category::Connection, &inherited) else {
         return visit.finish(wdk_sys::STATUS_REQUEST_NOT_ACCEPTED);
@@ -249,11 +261,7 @@ fn take(visit: &Visit, list: *mut c_void) -> (NTSTATUS, Option<usize>) {
     }
 }
 
-unsafe extern "system" fn receive_from(
-    context: *mut c_void,
-    flags: ULONG,
-    list: PWSK_DATAGRAM_INDICATION,
-) -> NTSTATUS {
+unsafe extern "system" fn receive_from(context: *mut c_void, flags: ULONG, list: PWSK_DATAGRAM_INDICATION) -> NTSTATUS {
     // SAFETY: the provider hands back our context.
     let Some(mut visit) = (unsafe { Visit::begin(context, Happening::ReceiveFrom, flags) }) else {
         return STATUS_DATA_NOT_ACCEPTED;
@@ -265,7 +273,10 @@ unsafe extern "system" fn receive_from(
     let mut next = list;
     // SAFETY: the provider's list is valid for the call.
     while let Some(datagram) = unsafe { next.as_ref() } {
-        let mut single = Visit { socket: visit.socket.clone(), event: visit.event };
+        let mut single = Visit {
+            socket: visit.socket.clone(),
+            event: visit.event,
+        };
         single.event.count = 1;
         // SAFETY: the sender's address is valid for the call.
         unsafe { copy_address(datagram.RemoteAddress, &mut single.event.address) };
@@ -276,7 +287,10 @@ unsafe extern "system" fn receive_from(
         next = datagram.Next;
         if next.is_null() {
             // The last one is logged when the callback finishes.
-            visit.event = Event { count: visit.event.count, ..single.event };
+            visit.event = Event {
+                count: visit.event.count,
+                ..single.event
+            };
         } else {
             visit.socket.session.log.write(single.event);
         }

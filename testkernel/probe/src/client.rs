@@ -77,19 +77,27 @@ unsafe impl Sync for Client {}
 
 /// A GUID from its bytes in memory order.
 fn guid(bytes: [u8; 16]) -> GUID {
-    let [a, b, c, d, e, f, g, h, data4 @ ..] = bytes;
+    let [d1_0, d1_1, d1_2, d1_3, d2_0, d2_1, d3_0, d3_1, data4 @ ..] = bytes;
     GUID {
-        Data1: u32::from_le_bytes([a, b, c, d]),
-        Data2: u16::from_le_bytes([e, f]),
-        Data3: u16::from_le_bytes([g, h]),
+        Data1: u32::from_le_bytes([d1_0, d1_1, d1_2, d1_3]),
+        Data2: u16::from_le_bytes([d2_0, d2_1]),
+        Data3: u16::from_le_bytes([d3_0, d3_1]),
         Data4: data4,
     }
 }
 
 fn guid_bytes(guid: &GUID) -> [u8; 16] {
     let mut bytes = [0; 16];
-    let fields = guid.Data1.to_le_bytes().into_iter().chain(guid.Data2.to_le_bytes()).chain(guid.Data3.to_le_bytes());
-    bytes.iter_mut().zip(fields.chain(guid.Data4)).for_each(|(place, byte)| *place = byte);
+    let fields = guid
+        .Data1
+        .to_le_bytes()
+        .into_iter()
+        .chain(guid.Data2.to_le_bytes())
+        .chain(guid.Data3.to_le_bytes());
+    bytes
+        .iter_mut()
+        .zip(fields.chain(guid.Data4))
+        .for_each(|(place, byte)| *place = byte);
     bytes
 }
 
@@ -98,14 +106,21 @@ fn version(wish: &Attach) -> u16 {
     u16::from_le_bytes([low, high])
 }
 
+/// The size of a structure, as its length field holds it.
+fn length_of<T>() -> u16 {
+    u16::try_from(size_of::<T>()).unwrap_or(u16::MAX)
+}
+
 impl Resident {
     fn new(wish: &Attach) -> Self {
         Self {
             npi: guid(wish.npi),
             module: NPI_MODULEID {
-                Length: size_of::<NPI_MODULEID>() as u16,
+                Length: length_of::<NPI_MODULEID>(),
                 Type: MIT_GUID,
-                Value: NPI_MODULEID_VALUE { Guid: guid(wish.module) },
+                Value: NPI_MODULEID_VALUE {
+                    Guid: guid(wish.module),
+                },
             },
             dispatch: WSK_CLIENT_DISPATCH {
                 Version: version(wish),
@@ -114,20 +129,23 @@ impl Resident {
             },
             characteristics: NPI_CLIENT_CHARACTERISTICS {
                 Version: 0,
-                Length: size_of::<NPI_CLIENT_CHARACTERISTICS>() as u16,
+                Length: length_of::<NPI_CLIENT_CHARACTERISTICS>(),
                 ClientAttachProvider: Some(attach_provider),
                 ClientDetachProvider: Some(detach_provider),
                 ClientCleanupBindingContext: Some(cleanup_binding),
                 ClientRegistrationInstance: NPI_REGISTRATION_INSTANCE {
                     Version: 0,
-                    Size: size_of::<NPI_REGISTRATION_INSTANCE>() as u16,
+                    Size: length_of::<NPI_REGISTRATION_INSTANCE>(),
                     NpiId: core::ptr::null(),
                     ModuleId: core::ptr::null(),
                     Number: 0,
                     NpiSpecificCharacteristics: core::ptr::null(),
                 },
             },
-            wsk_npi: WSK_CLIENT_NPI { ClientContext: null_mut(), Dispatch: core::ptr::null() },
+            wsk_npi: WSK_CLIENT_NPI {
+                ClientContext: null_mut(),
+                Dispatch: core::ptr::null(),
+            },
             registration: WSK_REGISTRATION {
                 ReservedRegistrationState: 0,
                 ReservedRegistrationContext: null_mut(),
@@ -140,11 +158,22 @@ impl Resident {
 impl Client {
     /// Makes a client and attaches it. `PASSIVE_LEVEL`.
     pub(crate) fn attach(session: &Shared<Session>, wish: &Attach) -> Attached {
-        let failed = |status| Attached { status, ..Attached::default() };
-        let Some(route) = Route::from_u32(wish.route) else { return failed(STATUS_INVALID_PARAMETER) };
-        let Some(client) = Self::new(session, wish) else { return failed(wdk_sys::STATUS_INSUFFICIENT_RESOURCES) };
-        let named = session.clients.insert(client.clone(), |client, id| client.id.store(id, Ordering::Relaxed));
-        let Some(id) = named else { return failed(wdk_sys::STATUS_INSUFFICIENT_RESOURCES) };
+        let failed = |status| Attached {
+            status,
+            ..Attached::default()
+        };
+        let Some(route) = Route::from_u32(wish.route) else {
+            return failed(STATUS_INVALID_PARAMETER);
+        };
+        let Some(client) = Self::new(session, wish) else {
+            return failed(wdk_sys::STATUS_INSUFFICIENT_RESOURCES);
+        };
+        let named = session
+            .clients
+            .insert(client.clone(), |client, id| client.id.store(id, Ordering::Relaxed));
+        let Some(id) = named else {
+            return failed(wdk_sys::STATUS_INSUFFICIENT_RESOURCES);
+        };
         let status = match route {
             Route::Nmr => client.register_with_nmr(),
             Route::Register => client.register_with_wsk(),
@@ -218,7 +247,8 @@ impl Client {
     }
 
     fn dispatch_address(&self) -> *const c_void {
-        self.place::<c_void>(core::mem::offset_of!(Resident, dispatch)).cast_const()
+        self.place::<c_void>(core::mem::offset_of!(Resident, dispatch))
+            .cast_const()
     }
 
     fn registration(&self) -> *mut WSK_REGISTRATION {
@@ -226,7 +256,8 @@ impl Client {
     }
 
     fn register_with_nmr(&self) -> NTSTATUS {
-        let characteristics = self.place::<NPI_CLIENT_CHARACTERISTICS>(core::mem::offset_of!(Resident, characteristics));
+        let characteristics =
+            self.place::<NPI_CLIENT_CHARACTERISTICS>(core::mem::offset_of!(Resident, characteristics));
         let mut handle: HANDLE = null_mut();
         // SAFETY: the characteristics are resident until the deregistration has been waited for.
         let status = unsafe { NmrRegisterClient(characteristics, self.address(), &raw mut handle) };
@@ -251,7 +282,10 @@ impl Client {
             return status;
         }
         self.state.lock().nmr = self.registration().cast();
-        let mut provider = WSK_PROVIDER_NPI { Client: null_mut(), Dispatch: core::ptr::null() };
+        let mut provider = WSK_PROVIDER_NPI {
+            Client: null_mut(),
+            Dispatch: core::ptr::null(),
+        };
         // SAFETY: the registration is registered.
         let status = unsafe { WskCaptureProviderNPI(self.registration(), self.wish.timeout_ms, &raw mut provider) };
         if status < 0 {
@@ -300,8 +334,8 @@ impl Client {
         let registered = !state.nmr.is_null();
         let first = registered && !state.deregistering;
         state.deregistering = true;
-        let told = state.detach == Detach::Pending
-            && OnDetach::from_u32(self.wish.on_detach) == Some(OnDetach::WhenTold);
+        let told =
+            state.detach == Detach::Pending && OnDetach::from_u32(self.wish.on_detach) == Some(OnDetach::WhenTold);
         if told {
             state.detach = Detach::Completed;
             state.attached = false;
@@ -374,7 +408,11 @@ impl Client {
             data_length: 16,
             ..Event::default()
         };
-        event.data.iter_mut().zip(module).for_each(|(place, byte)| *place = *byte);
+        event
+            .data
+            .iter_mut()
+            .zip(module)
+            .for_each(|(place, byte)| *place = *byte);
         self.session.log.write(event);
     }
 
@@ -432,7 +470,9 @@ unsafe extern "system" fn attach_provider(
     // SAFETY: NMR hands back the context of a registered client.
     let client = unsafe { Shared::<Client>::from_address(context) };
     // SAFETY: the instance is valid for the call.
-    let id = unsafe { (*provider).ModuleId.as_ref() };
+    let id = unsafe { (*provider).ModuleId };
+    // SAFETY: the module id is resident while the module is registered.
+    let id = unsafe { id.as_ref() };
     // SAFETY: every module id of this NPI is a GUID; of a LUID the rest would be zero.
     let module = id.map_or([0; 16], |id| guid_bytes(unsafe { &id.Value.Guid }));
     let status = client.offered(binding, &module);

@@ -9,9 +9,10 @@ use probe_protocol::probe::{Header, IOCTL_EXECUTE, IOCTL_PASS_DOWN, RequestRef, 
 use wdk_rtl::irp;
 use wdk_rtl::lock::SpinLock;
 use wdk_sys::{
-    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, FILE_DEVICE_SECURE_OPEN, FILE_DEVICE_UNKNOWN, FILE_OBJECT, IRP,
-    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PIRP, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, FILE_DEVICE_SECURE_OPEN, FILE_DEVICE_UNKNOWN, FILE_OBJECT,
+    IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PIO_STACK_LOCATION, PIRP,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_PENDING,
+    STATUS_SUCCESS, UNICODE_STRING,
     ntddk::{
         DbgPrint, IoCreateDevice, IoCreateSymbolicLink, IoDeleteDevice, IoDeleteSymbolicLink, IoGetCurrentProcess,
         ObfReferenceObject,
@@ -35,7 +36,11 @@ static BASELINE: AtomicUsize = AtomicUsize::new(0);
 static SESSIONS: AtomicU32 = AtomicU32::new(0);
 static STOPPING: AtomicU32 = AtomicU32::new(0);
 static WAITING: ke::Semaphore = ke::Semaphore::uninitialised();
-static PENDING: SpinLock<Queue> = SpinLock::new(Queue { irps: [null_mut(); QUEUE], first: 0, count: 0 });
+static PENDING: SpinLock<Queue> = SpinLock::new(Queue {
+    irps: [null_mut(); QUEUE],
+    first: 0,
+    count: 0,
+});
 static THREADS: SpinLock<[Option<ke::Thread>; WORKERS]> = SpinLock::new([const { None }; WORKERS]);
 
 /// IRPs in order of arrival.
@@ -54,7 +59,9 @@ impl Queue {
         if self.count == QUEUE {
             return false;
         }
-        let Some(place) = self.irps.get_mut(index) else { return false };
+        let Some(place) = self.irps.get_mut(index) else {
+            return false;
+        };
         *place = irp;
         self.count = self.count.wrapping_add(1);
         true
@@ -76,7 +83,15 @@ pub(crate) fn start(driver: &mut DRIVER_OBJECT, registry_path: &UNICODE_STRING) 
     let mut device = null_mut();
     // SAFETY: the driver object is the one we were given; the name lives for the call.
     let status = unsafe {
-        IoCreateDevice(driver, 0, names.device(), FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, 0, &raw mut device)
+        IoCreateDevice(
+            driver,
+            0,
+            names.device(),
+            FILE_DEVICE_UNKNOWN,
+            FILE_DEVICE_SECURE_OPEN,
+            0,
+            &raw mut device,
+        )
     };
     if status < 0 {
         return Err(status);
@@ -129,15 +144,11 @@ fn start_workers() -> bool {
 
 fn stop() {
     STOPPING.store(1, Ordering::Release);
-    for index in 0..WORKERS {
-        WAITING.release();
-        let _ = index;
-    }
+    (0..WORKERS).for_each(|_| WAITING.release());
     for index in 0..WORKERS {
         let thread = THREADS.lock().get_mut(index).and_then(Option::take);
-        if let Some(Err(thread)) = thread.map(|thread| thread.join(10_000)) {
-            core::mem::forget(thread);
-        }
+        // One that does not end stays counted, so that the driver is not idle.
+        let _ = thread.map(|thread| thread.join(10_000));
     }
     let mut names = core::mem::replace(&mut *NAMES.lock(), Names::new());
     // SAFETY: the link is ours and its name lives for the call.
@@ -169,11 +180,20 @@ fn complete(irp: PIRP, status: NTSTATUS, information: usize) -> NTSTATUS {
     status
 }
 
+/// # Safety
+/// The location is set up.
+unsafe fn file_object_at(location: PIO_STACK_LOCATION) -> *mut FILE_OBJECT {
+    // SAFETY: as the caller promises.
+    unsafe { (*location).FileObject }
+}
+
 fn file_object<'a>(irp: PIRP) -> &'a mut FILE_OBJECT {
     // SAFETY: the I/O manager set the location up.
-    let location = unsafe { &*irp::current_location(irp) };
+    let location = unsafe { irp::current_location(irp) };
+    // SAFETY: as above.
+    let file = unsafe { file_object_at(location) };
     // SAFETY: requests to the device come through a file object, which the IRP keeps alive.
-    unsafe { &mut *location.FileObject }
+    unsafe { &mut *file }
 }
 
 fn session_of(irp: PIRP) -> Option<Shared<Session>> {
@@ -239,14 +259,18 @@ unsafe extern "C" fn control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
 
 /// Sends the IRP itself to WSK, as a driver in the middle of a stack does.
 fn pass_down(irp: PIRP, input: usize) -> NTSTATUS {
+    // SAFETY: the I/O manager set the IRP up.
+    let system = unsafe { irp::system_buffer(irp) }.cast::<u8>();
     // SAFETY: the system buffer holds the input.
-    let buffer = unsafe { core::slice::from_raw_parts(irp::system_buffer(irp).cast::<u8>(), input) };
+    let buffer = unsafe { core::slice::from_raw_parts(system, input) };
     let wish = take::<Header>(buffer).and_then(|(_, rest)| take::<RequestRef>(rest));
     let request = match (session_of(irp), wish) {
         (Some(session), Some((wish, _))) => session.requests.get(wish.request),
         _ => None,
     };
-    let Some(request) = request else { return complete(irp, STATUS_INVALID_HANDLE, 0) };
+    let Some(request) = request else {
+        return complete(irp, STATUS_INVALID_HANDLE, 0);
+    };
     // SAFETY: the device's stack size is 2, so that a location is left; after the call the IRP is not touched.
     match unsafe { request.pass_down(&request, irp) } {
         Ok(status) => status,

@@ -6,8 +6,9 @@ use core::ptr::{null, null_mut};
 use probe_protocol::probe::{Call, CallFlags, Category, Function};
 use wdk_sys::{NTSTATUS, PIRP};
 use wsk_sys::{
-    PFN_WSK_CONTROL_SOCKET, PWSK_CLIENT, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
-    WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+    PEPROCESS, PFN_WSK_CONTROL_SOCKET, PWSK_CLIENT, PWSK_SOCKET, WSK_PROVIDER_BASIC_DISPATCH,
+    WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_DISPATCH,
+    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
 };
 
 use crate::request::Request;
@@ -52,7 +53,10 @@ impl Table {
         }
         // SAFETY: the provider's socket lives until its close completes.
         let address = unsafe { (*wsk).Dispatch };
-        Ok(Self { address, category: socket.category })
+        Ok(Self {
+            address,
+            category: socket.category,
+        })
     }
 
     fn control(self) -> Result<PFN_WSK_CONTROL_SOCKET, NotCalled> {
@@ -76,82 +80,165 @@ pub(crate) fn invoke(request: &Request, irp: PIRP) -> Result<NTSTATUS, NotCalled
 
 /// Context and dispatch of the socket to be made.
 fn identity(request: &Request) -> (*mut c_void, *const c_void) {
-    let Some(created) = &request.created else { return (null_mut(), null()) };
+    let Some(created) = &request.created else {
+        return (null_mut(), null());
+    };
     let flags = request.flags();
-    let context = if flags.has(CallFlags::NULL_CONTEXT) { null_mut() } else { created.as_ptr() };
-    let dispatch = if flags.has(CallFlags::NULL_DISPATCH) { null() } else { created.dispatch() };
+    let context = if flags.has(CallFlags::NULL_CONTEXT) {
+        null_mut()
+    } else {
+        created.as_ptr()
+    };
+    let dispatch = if flags.has(CallFlags::NULL_DISPATCH) {
+        null()
+    } else {
+        created.dispatch()
+    };
     (context, dispatch)
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "the script's numbers are cut to what the function takes")]
+/// What the functions of a client's provider are called with.
+struct ClientCall<'r> {
+    request: &'r Request,
+    wsk_client: PWSK_CLIENT,
+    dispatch: &'r WSK_PROVIDER_DISPATCH,
+    process: PEPROCESS,
+    irp: PIRP,
+}
+
 fn invoke_client(request: &Request, irp: PIRP) -> Result<NTSTATUS, NotCalled> {
     let client = request.client.as_ref().ok_or(NotCalled::NoSuchObject)?;
     let (wsk_client, dispatch) = client.provider().ok_or(NotCalled::NoSuchObject)?;
-    let wsk_client: PWSK_CLIENT = if request.flags().has(CallFlags::NULL_TARGET) { null_mut() } else { wsk_client };
-    // SAFETY: the provider's dispatch is resident while the client is attached.
-    let dispatch: &WSK_PROVIDER_DISPATCH = unsafe { &*dispatch };
-    let Call { numbers: [n0, n1, n2, n3], input_size, output_size, .. } = request.call;
-    let arguments = &request.arguments;
-    let (context, callbacks) = identity(request);
-    let with_process = request.flags().has(CallFlags::WITH_PROCESS);
-    let process = if with_process { request.session.process() } else { null_mut() };
-    let security = request.session.handles.get(request.call.security).unwrap_or(null_mut());
-    let missing = NotCalled::NoSuchFunction;
+    let flags = request.flags();
+    let null_client = flags.has(CallFlags::NULL_TARGET);
+    let with_process = flags.has(CallFlags::WITH_PROCESS);
+    let call = ClientCall {
+        request,
+        wsk_client: if null_client { null_mut() } else { wsk_client },
+        // SAFETY: the provider's dispatch is resident while the client is attached.
+        dispatch: unsafe { &*dispatch },
+        process: if with_process {
+            request.session.process()
+        } else {
+            null_mut()
+        },
+        irp,
+    };
     match request.function {
-        Function::Socket => {
-            let function = dispatch.WskSocket.ok_or(missing)?;
+        Function::Socket | Function::SocketConnect => call.create(),
+        _ => call.ask(),
+    }
+}
+
+impl ClientCall<'_> {
+    fn create(&self) -> Result<NTSTATUS, NotCalled> {
+        let Call {
+            numbers: [family, kind, protocol, flags],
+            security,
+            ..
+        } = self.request.call;
+        let (context, callbacks) = identity(self.request);
+        let security = self.request.session.handles.get(security).unwrap_or(null_mut());
+        let (client, process, thread, irp) = (self.wsk_client, self.process, null_mut(), self.irp);
+        let (family, kind) = (low_half(family), low_half(kind));
+        if self.request.function == Function::Socket {
+            let function = self.dispatch.WskSocket.ok_or(NotCalled::NoSuchFunction)?;
             // SAFETY: a WSK call as the script wants it; every buffer lives as long as the request.
-            Ok(unsafe {
+            return Ok(unsafe {
                 function(
-                    wsk_client, n0 as u16, n1 as u16, n2, n3, context, callbacks, process, null_mut(), security, irp,
+                    client, family, kind, protocol, flags, context, callbacks, process, thread, security, irp,
                 )
-            })
+            });
         }
-        Function::SocketConnect => {
-            let function = dispatch.WskSocketConnect.ok_or(missing)?;
-            let (local, remote) = (arguments.address(0), arguments.address(1));
-            // SAFETY: as above.
-            Ok(unsafe {
-                function(
-                    wsk_client, n1 as u16, n2, local, remote, n3, context, callbacks.cast(), process, null_mut(),
-                    security, irp,
-                )
-            })
-        }
-        Function::ControlClient => {
-            let function = dispatch.WskControlClient.ok_or(missing)?;
-            let (input, output, returned) = (arguments.input(), arguments.output(), arguments.output_returned());
-            let (input_size, output_size) = (input_size as usize, output_size as usize);
-            // SAFETY: as above.
-            Ok(unsafe { function(wsk_client, n0, input_size, input, output_size, output, returned, irp) })
-        }
-        Function::GetAddressInfo => {
-            let function = dispatch.WskGetAddressInfo.ok_or(missing)?;
-            let (name, results) = (arguments.name(), arguments.results());
-            // SAFETY: as above.
-            Ok(unsafe {
-                function(
-                    wsk_client, name, null_mut(), 0, null_mut(), null_mut(), results, process, null_mut(), irp,
-                )
-            })
-        }
-        _ => {
-            let function = dispatch.WskGetNameInfo.ok_or(missing)?;
-            let (address, length) = (arguments.address(0), request.call.address_length);
-            let name = arguments.name();
-            // SAFETY: as above.
-            Ok(unsafe {
-                function(wsk_client, address, length, name, null_mut(), n3, process, null_mut(), irp)
-            })
+        let function = self.dispatch.WskSocketConnect.ok_or(NotCalled::NoSuchFunction)?;
+        let (local, remote) = (self.request.arguments.address(0), self.request.arguments.address(1));
+        let callbacks = callbacks.cast();
+        // SAFETY: as above.
+        Ok(unsafe {
+            function(
+                client, kind, protocol, local, remote, flags, context, callbacks, process, thread, security, irp,
+            )
+        })
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "sizes are 64 bits wide where the tests run"
+    )]
+    fn ask(&self) -> Result<NTSTATUS, NotCalled> {
+        let Call {
+            numbers: [code, .., flags],
+            input_size,
+            output_size,
+            address_length,
+            ..
+        } = self.request.call;
+        let arguments = &self.request.arguments;
+        let (client, process, irp, none) = (self.wsk_client, self.process, self.irp, null_mut());
+        match self.request.function {
+            Function::ControlClient => {
+                let function = self.dispatch.WskControlClient.ok_or(NotCalled::NoSuchFunction)?;
+                let (input, output, returned) = (arguments.input(), arguments.output(), arguments.output_returned());
+                let (input_size, output_size) = (input_size as usize, output_size as usize);
+                // SAFETY: a WSK call as the script wants it; every buffer lives as long as the request.
+                Ok(unsafe { function(client, code, input_size, input, output_size, output, returned, irp) })
+            }
+            Function::GetAddressInfo => {
+                let function = self.dispatch.WskGetAddressInfo.ok_or(NotCalled::NoSuchFunction)?;
+                let (name, results) = (arguments.name(), arguments.results());
+                // SAFETY: as above.
+                Ok(unsafe {
+                    function(
+                        client,
+                        name,
+                        null_mut(),
+                        0,
+                        null_mut(),
+                        none,
+                        results,
+                        process,
+                        none,
+                        irp,
+                    )
+                })
+            }
+            _ => {
+                let function = self.dispatch.WskGetNameInfo.ok_or(NotCalled::NoSuchFunction)?;
+                let (address, name) = (arguments.address(0), arguments.name());
+                // SAFETY: as above.
+                Ok(unsafe {
+                    function(
+                        client,
+                        address,
+                        address_length,
+                        name,
+                        null_mut(),
+                        flags,
+                        process,
+                        none,
+                        irp,
+                    )
+                })
+            }
         }
     }
+}
+
+/// The script's number as a USHORT.
+fn low_half(number: u32) -> u16 {
+    let [low, high, ..] = number.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 fn invoke_socket(request: &Request, irp: PIRP) -> Result<NTSTATUS, NotCalled> {
     let socket = request.socket.as_ref().ok_or(NotCalled::NoSuchObject)?;
     let own = Table::of(socket)?;
     let table = request.table_of.as_ref().map_or(Ok(own), |other| Table::of(other))?;
-    let wsk: PWSK_SOCKET = if request.flags().has(CallFlags::NULL_TARGET) { null_mut() } else { socket.wsk() };
+    let wsk: PWSK_SOCKET = if request.flags().has(CallFlags::NULL_TARGET) {
+        null_mut()
+    } else {
+        socket.wsk()
+    };
     match request.function {
         Function::ControlSocket
         | Function::CloseSocket
@@ -168,10 +255,18 @@ fn invoke_socket(request: &Request, irp: PIRP) -> Result<NTSTATUS, NotCalled> {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "sizes are 64 bits wide where the tests run")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes are 64 bits wide where the tests run"
+)]
 fn invoke_common(request: &Request, table: Table, wsk: PWSK_SOCKET, irp: PIRP) -> Result<NTSTATUS, NotCalled> {
     let arguments = &request.arguments;
-    let Call { numbers: [n0, n1, n2, _], input_size, output_size, .. } = request.call;
+    let Call {
+        numbers: [n0, n1, n2, _],
+        input_size,
+        output_size,
+        ..
+    } = request.call;
     match request.function {
         Function::ControlSocket => {
             let function = table.control()?;
@@ -257,7 +352,11 @@ fn invoke_connecting(request: &Request, table: Table, wsk: PWSK_SOCKET, irp: PIR
 
 fn invoke_data(request: &Request, table: Table, wsk: PWSK_SOCKET, irp: PIRP) -> Result<NTSTATUS, NotCalled> {
     let arguments = &request.arguments;
-    let Call { numbers: [.., flags], control_length, .. } = request.call;
+    let Call {
+        numbers: [.., flags],
+        control_length,
+        ..
+    } = request.call;
     let (data, control) = (arguments.data(), arguments.control());
     match request.function {
         Function::Send => {
@@ -283,7 +382,18 @@ fn invoke_data(request: &Request, table: Table, wsk: PWSK_SOCKET, irp: PIRP) -> 
                 member!(table, WskReceiveFrom: Datagram WSK_PROVIDER_DATAGRAM_DISPATCH)?;
             let (length, control_flags) = (arguments.control_length(), arguments.control_flags());
             // SAFETY: as above.
-            Ok(unsafe { function(wsk, data, flags, arguments.address_out(0), length, control, control_flags, irp) })
+            Ok(unsafe {
+                function(
+                    wsk,
+                    data,
+                    flags,
+                    arguments.address_out(0),
+                    length,
+                    control,
+                    control_flags,
+                    irp,
+                )
+            })
         }
         Function::SendMessages => {
             let function: wsk_sys::PFN_WSK_SEND_MESSAGES =
@@ -329,7 +439,9 @@ pub(crate) fn free_results(request: &Request) {
     let place = request.arguments.results();
     // SAFETY: the place is inside the request, which has completed.
     let results = unsafe { place.replace(null_mut()) };
-    let Some((client, dispatch)) = request.client.as_ref().and_then(|client| client.provider()) else { return };
+    let Some((client, dispatch)) = request.client.as_ref().and_then(|client| client.provider()) else {
+        return;
+    };
     if results.is_null() {
         return;
     }

@@ -19,7 +19,9 @@ use crate::shared::Shared;
 
 /// `DISPATCH_LEVEL`.
 pub(crate) const DISPATCH_LEVEL: KIRQL = 2;
-const KERNEL_MODE: i8 = _MODE::KernelMode as i8;
+/// `KernelMode`.
+pub(crate) const KERNEL_MODE: i8 = 0;
+const _: () = assert!(_MODE::KernelMode == 0);
 
 static ORDER: AtomicU64 = AtomicU64::new(1);
 
@@ -30,7 +32,9 @@ pub(crate) fn next_in_order() -> u64 {
 
 /// Milliseconds as the kernel's relative times.
 fn relative(ms: u32) -> LARGE_INTEGER {
-    LARGE_INTEGER { QuadPart: i64::from(ms).wrapping_mul(-10_000) }
+    LARGE_INTEGER {
+        QuadPart: i64::from(ms).wrapping_mul(-10_000),
+    }
 }
 
 /// Waits for a dispatcher object. `false`: the time ran out.
@@ -40,9 +44,7 @@ fn relative(ms: u32) -> LARGE_INTEGER {
 unsafe fn wait_object(object: PVOID, ms: u32) -> bool {
     let mut timeout = relative(ms);
     // SAFETY: the caller vouches for the object; the time-out lives on this stack.
-    let status = unsafe {
-        KeWaitForSingleObject(object, _KWAIT_REASON::Executive, KERNEL_MODE, 0, &raw mut timeout)
-    };
+    let status = unsafe { KeWaitForSingleObject(object, _KWAIT_REASON::Executive, KERNEL_MODE, 0, &raw mut timeout) };
     status != STATUS_TIMEOUT
 }
 
@@ -157,7 +159,9 @@ pub(crate) fn ticks_per_second() -> u64 {
 
 /// Keeps the processor busy. Any IRQL.
 pub(crate) fn stall(microseconds: u32) {
-    let wanted = u64::from(microseconds).saturating_mul(ticks_per_second()).wrapping_div(1_000_000);
+    let wanted = u64::from(microseconds)
+        .saturating_mul(ticks_per_second())
+        .wrapping_div(1_000_000);
     let start = ticks();
     while ticks().wrapping_sub(start) < wanted {
         core::hint::spin_loop();
@@ -217,7 +221,15 @@ impl Thread {
         let mut handle: HANDLE = null_mut();
         // SAFETY: all optional arguments are NULL, and the context is a reference that the thread takes over.
         let status = unsafe {
-            PsCreateSystemThread(&raw mut handle, THREAD_ALL_ACCESS, null_mut(), null_mut(), null_mut(), Some(run::<C>), raw)
+            PsCreateSystemThread(
+                &raw mut handle,
+                THREAD_ALL_ACCESS,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                Some(run::<C>),
+                raw,
+            )
         };
         if status < 0 {
             // SAFETY: there is no thread to take the reference over.
@@ -246,7 +258,14 @@ fn object_of(handle: HANDLE) -> PVOID {
     let mut object: PVOID = null_mut();
     // SAFETY: the handle is a kernel handle that was just made; a NULL type accepts any.
     let _: NTSTATUS = unsafe {
-        ObReferenceObjectByHandle(handle, THREAD_ALL_ACCESS, null_mut(), KERNEL_MODE, &raw mut object, null_mut())
+        ObReferenceObjectByHandle(
+            handle,
+            THREAD_ALL_ACCESS,
+            null_mut(),
+            KERNEL_MODE,
+            &raw mut object,
+            null_mut(),
+        )
     };
     // SAFETY: the handle is ours.
     let _ = unsafe { ZwClose(handle) };

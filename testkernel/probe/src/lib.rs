@@ -5,6 +5,13 @@
 //! keeps to the rules itself: it frees what is its own, waits never without a time-out, and survives what a provider does. It uses
 //! documented interfaces only, so that the same file drives the test kernel and Windows.
 #![no_std]
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::undocumented_unsafe_blocks,
+    reason = "calls whatever a test asks for, argument by argument"
+)]
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::expect_used,

@@ -21,7 +21,7 @@ pub(crate) struct Log {
 
 /// The slot of event number `number`; numbers begin with 0.
 fn slot(number: u64) -> usize {
-    (number % SLOTS as u64) as usize
+    usize::try_from(number).unwrap_or(0) % SLOTS
 }
 
 impl Log {
@@ -63,13 +63,21 @@ impl Log {
                     }
                     count = count.saturating_add(1);
                 }
-                return Events { first, count, reserved: 0 };
+                return Events {
+                    first,
+                    count,
+                    reserved: 0,
+                };
             }
             self.changed.clear();
             drop(ring);
             let left = deadline.left();
             if left == 0 || !self.changed.wait(left) {
-                return Events { first: request.from, count: 0, reserved: 0 };
+                return Events {
+                    first: request.from,
+                    count: 0,
+                    reserved: 0,
+                };
             }
         }
     }

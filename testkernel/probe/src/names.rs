@@ -12,8 +12,16 @@ struct Name {
 
 impl Name {
     const fn new() -> Self {
-        let string = UNICODE_STRING { Length: 0, MaximumLength: 0, Buffer: core::ptr::null_mut() };
-        Self { text: [0; LONGEST], length: 0, string }
+        let string = UNICODE_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: core::ptr::null_mut(),
+        };
+        Self {
+            text: [0; LONGEST],
+            length: 0,
+            string,
+        }
     }
 
     fn push(&mut self, unit: u16) {
@@ -25,7 +33,11 @@ impl Name {
 
     fn string(&mut self) -> *mut UNICODE_STRING {
         let bytes = u16::try_from(self.length).unwrap_or(0).saturating_mul(2);
-        self.string = UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: self.text.as_mut_ptr() };
+        self.string = UNICODE_STRING {
+            Length: bytes,
+            MaximumLength: bytes,
+            Buffer: self.text.as_mut_ptr(),
+        };
         &raw mut self.string
     }
 }
@@ -41,12 +53,19 @@ unsafe impl Send for Names {}
 
 impl Names {
     pub(crate) const fn new() -> Self {
-        Self { device: Name::new(), link: Name::new() }
+        Self {
+            device: Name::new(),
+            link: Name::new(),
+        }
     }
 
     /// The names for the service whose registry key is `path`.
     pub(crate) fn of(path: &UNICODE_STRING) -> Self {
-        let units = if path.Buffer.is_null() { 0 } else { usize::from(path.Length) / 2 };
+        let units = if path.Buffer.is_null() {
+            0
+        } else {
+            usize::from(path.Length) / 2
+        };
         let path = if units == 0 {
             &[]
         } else {
@@ -55,8 +74,14 @@ impl Names {
         };
         let service = path.rsplit(|unit| *unit == u16::from(b'\\')).next().unwrap_or_default();
         let mut names = Self::new();
-        for (name, prefix) in [(&mut names.device, "\\Device\\WskProbe-"), (&mut names.link, "\\DosDevices\\WskProbe-")] {
-            prefix.encode_utf16().chain(service.iter().copied()).for_each(|unit| name.push(unit));
+        for (name, prefix) in [
+            (&mut names.device, "\\Device\\WskProbe-"),
+            (&mut names.link, "\\DosDevices\\WskProbe-"),
+        ] {
+            prefix
+                .encode_utf16()
+                .chain(service.iter().copied())
+                .for_each(|unit| name.push(unit));
         }
         names
     }

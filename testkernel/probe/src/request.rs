@@ -326,7 +326,11 @@ impl Request {
             created.opened(information as *mut _);
         }
         if let Some(socket) = self.socket_to_close() {
-            if status >= 0 { socket.closed() } else { socket.close_failed() }
+            if status >= 0 {
+                socket.closed();
+            } else {
+                socket.close_failed();
+            }
         }
     }
 
@@ -401,7 +405,9 @@ impl Request {
             Some(handle) => put(rest, &handle).map_or(0, |_| size_of::<u32>()),
             None => self.arguments.read_output(rest),
         };
-        let control = rest.get_mut(output..).map_or(0, |rest| self.arguments.read_control(rest));
+        let control = rest
+            .get_mut(output..)
+            .map_or(0, |rest| self.arguments.read_control(rest));
         outcome.output_length = u32::try_from(output).unwrap_or(0);
         outcome.control_length = u32::try_from(control).unwrap_or(0);
         put(reply, &outcome).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
@@ -429,7 +435,11 @@ impl Request {
             outcome.socket = created.id.load(Ordering::Relaxed);
             outcome.progress |= Progress::IS_SOCKET.0;
             let made = outcome.information != 0 && created.stage() != Stage::New;
-            outcome.information = if made { u64::from(outcome.socket) } else { outcome.information.min(1) };
+            outcome.information = if made {
+                u64::from(outcome.socket)
+            } else {
+                outcome.information.min(1)
+            };
         }
         self.arguments.describe(&mut outcome);
         outcome
@@ -441,9 +451,17 @@ impl Request {
             return None;
         }
         let succeeded = outcome.is(Progress::RETURNED)
-            && if outcome.is(Progress::HAS_IRP) { outcome.status >= 0 } else { outcome.returned >= 0 };
+            && if outcome.is(Progress::HAS_IRP) {
+                outcome.status >= 0
+            } else {
+                outcome.returned >= 0
+            };
         let pointer = self.arguments.output_pointer();
-        Some(if succeeded && !pointer.is_null() { self.session.handles.keep(pointer) } else { 0 })
+        Some(if succeeded && !pointer.is_null() {
+            self.session.handles.keep(pointer)
+        } else {
+            0
+        })
     }
 
     /// A socket that the call was to make but did not is forgotten with the request.

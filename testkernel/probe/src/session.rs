@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use probe_protocol::probe::{
     Attach, Call, CallFlags, Category, ClientRequest, Event, Events, Function, Gate, Header, Hello, Leftovers, Op,
-    Reactions, ReadEvents, Released, ReleaseRetained, RequestRef, SetReactions, SocketRef, VERSION, put, take,
+    Reactions, ReadEvents, ReleaseRetained, Released, RequestRef, SetReactions, SocketRef, VERSION, put, take,
 };
 use wdk_sys::{
     NTSTATUS, RTL_OSVERSIONINFOW, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES,
@@ -40,10 +40,14 @@ impl Handles {
         let known = self.0.iter().position(|place| place.load(Ordering::Acquire) == pointer);
         let place = known.or_else(|| {
             self.0.iter().position(|place| {
-                place.compare_exchange(null_mut(), pointer, Ordering::AcqRel, Ordering::Acquire).is_ok()
+                place
+                    .compare_exchange(null_mut(), pointer, Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok()
             })
         });
-        place.and_then(|index| u32::try_from(index).ok()?.checked_add(1)).unwrap_or(0)
+        place
+            .and_then(|index| u32::try_from(index).ok()?.checked_add(1))
+            .unwrap_or(0)
     }
 }
 
@@ -127,7 +131,7 @@ impl Session {
         match Op::from_u32(header.op).ok_or(STATUS_INVALID_PARAMETER)? {
             Op::Hello => answer(reply, &hello()),
             Op::Attach => answer(reply, &Client::attach(&self.this(), &body::<Attach>(rest)?.0)),
-            Op::Detach => self.detach(&body(rest)?.0, reply),
+            Op::Detach => self.detach(body(rest)?.0, reply),
             Op::QueryClient => {
                 let client = self.client(body::<ClientRequest>(rest)?.0.client)?;
                 answer(reply, &client.state(STATUS_SUCCESS))
@@ -183,7 +187,7 @@ impl Session {
         self.requests.get(id).ok_or(STATUS_INVALID_HANDLE)
     }
 
-    fn detach(&self, wish: &ClientRequest, reply: &mut [u8]) -> Reply {
+    fn detach(&self, wish: ClientRequest, reply: &mut [u8]) -> Reply {
         let client = self.client(wish.client)?;
         let status = client.detach(wish.timeout_ms);
         if status == STATUS_SUCCESS {
@@ -196,7 +200,10 @@ impl Session {
     pub(crate) fn prepare(&self, call: &Call, data: &[u8]) -> Result<Shared<Request>, NTSTATUS> {
         let function = Function::from_u32(call.function).ok_or(STATUS_INVALID_PARAMETER)?;
         let socket = self.sockets.get(call.socket);
-        let client = self.clients.get(call.client).or_else(|| socket.as_ref().map(|socket| socket.client.clone()));
+        let client = self
+            .clients
+            .get(call.client)
+            .or_else(|| socket.as_ref().map(|socket| socket.client.clone()));
         let created = match (function, &client) {
             (Function::Socket | Function::SocketConnect | Function::Accept, Some(client)) => {
                 Some(self.make_socket(client, category_of(call, function), &call.reactions)?)
@@ -212,7 +219,9 @@ impl Session {
             arguments: Arguments::new(self, call, function, data).ok_or(STATUS_INVALID_PARAMETER)?,
         };
         let request = Request::new(&self.this(), call, parts).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        let named = self.requests.insert(request.clone(), |request, id| request.id.store(id, Ordering::Relaxed));
+        let named = self
+            .requests
+            .insert(request.clone(), |request, id| request.id.store(id, Ordering::Relaxed));
         named.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         Ok(request)
     }
@@ -309,7 +318,9 @@ impl Session {
         let (head, mut room) = reply.split_at_mut_checked(fixed).ok_or(STATUS_BUFFER_TOO_SMALL)?;
         let mut length = fixed;
         let events = self.log.read(wish, |event| {
-            let Some(rest) = put(core::mem::take(&mut room), event) else { return false };
+            let Some(rest) = put(core::mem::take(&mut room), event) else {
+                return false;
+            };
             room = rest;
             length = length.saturating_add(size_of::<Event>());
             true
@@ -320,7 +331,10 @@ impl Session {
 
     fn release_retained(&self, wish: &ReleaseRetained, reply: &mut [u8]) -> Reply {
         let socket = self.socket(wish.socket)?;
-        let mut released = Released { count: 0, status: STATUS_SUCCESS };
+        let mut released = Released {
+            count: 0,
+            status: STATUS_SUCCESS,
+        };
         while released.count < wish.max {
             let oldest = socket.retained.lock().pop_oldest();
             let Some(list) = oldest else { break };
@@ -412,7 +426,7 @@ fn category_of(call: &Call, function: Function) -> Category {
 
 fn hello() -> Hello {
     let mut version = RTL_OSVERSIONINFOW {
-        dwOSVersionInfoSize: size_of::<RTL_OSVERSIONINFOW>() as u32,
+        dwOSVersionInfoSize: u32::try_from(size_of::<RTL_OSVERSIONINFOW>()).unwrap_or(0),
         ..RTL_OSVERSIONINFOW::default()
     };
     // SAFETY: the structure is ours and says its size.
@@ -421,6 +435,11 @@ fn hello() -> Hello {
         version: VERSION,
         windows: [version.dwMajorVersion, version.dwMinorVersion, version.dwBuildNumber],
         ticks_per_second: ke::ticks_per_second(),
-        alive: [u32::try_from(shared::alive()).unwrap_or(u32::MAX), ke::threads_alive(), 0, 0],
+        alive: [
+            u32::try_from(shared::alive()).unwrap_or(u32::MAX),
+            ke::threads_alive(),
+            0,
+            0,
+        ],
     }
 }

@@ -47,8 +47,16 @@ impl<T> Shared<T> {
     pub(crate) fn try_new(value: T) -> Option<Self> {
         let inner = Self::allocate()?;
         // SAFETY: the block is fresh and large enough.
-        unsafe { inner.write(Inner { count: AtomicUsize::new(1), value }) };
-        Some(Self { inner, owns: PhantomData })
+        unsafe {
+            inner.write(Inner {
+                count: AtomicUsize::new(1),
+                value,
+            });
+        };
+        Some(Self {
+            inner,
+            owns: PhantomData,
+        })
     }
 
     /// The first reference to a zeroed value; for values too large to pass on a kernel stack.
@@ -59,7 +67,10 @@ impl<T> Shared<T> {
         let inner = Self::allocate()?;
         // SAFETY: the block is fresh; only its count is written, the rest is zero as the pool gives it.
         unsafe { (*inner.as_ptr()).count = AtomicUsize::new(1) };
-        Some(Self { inner, owns: PhantomData })
+        Some(Self {
+            inner,
+            owns: PhantomData,
+        })
     }
 
     fn allocate() -> Option<NonNull<Inner<T>>> {
@@ -90,7 +101,10 @@ impl<T> Shared<T> {
         let inner = value.wrapping_byte_sub(offset_of!(Inner<T>, value)).cast::<Inner<T>>();
         // SAFETY: the address is that of a live object's value, hence not NULL.
         let inner = unsafe { NonNull::new_unchecked(inner) };
-        Self { inner, owns: PhantomData }
+        Self {
+            inner,
+            owns: PhantomData,
+        }
     }
 
     /// Another reference, by address.
@@ -110,7 +124,10 @@ impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         // SAFETY: the object is alive while `self` is.
         unsafe { self.inner.as_ref() }.count.fetch_add(1, Ordering::Relaxed);
-        Self { inner: self.inner, owns: PhantomData }
+        Self {
+            inner: self.inner,
+            owns: PhantomData,
+        }
     }
 }
 

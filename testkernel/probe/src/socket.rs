@@ -43,7 +43,9 @@ unsafe impl Send for Retained {}
 impl Retained {
     /// Whether there was room.
     pub(crate) fn push(&mut self, list: *mut c_void) -> bool {
-        let Some(place) = self.lists.get_mut(self.count) else { return false };
+        let Some(place) = self.lists.get_mut(self.count) else {
+            return false;
+        };
         *place = list;
         self.count = self.count.saturating_add(1);
         true
@@ -100,7 +102,9 @@ impl Socket {
         reactions: &Reactions,
     ) -> Option<Shared<Self>> {
         let socket = Self::detached(session, client, category, reactions)?;
-        session.sockets.insert(socket.clone(), |socket, id| socket.id.store(id, Ordering::Relaxed))?;
+        session
+            .sockets
+            .insert(socket.clone(), |socket, id| socket.id.store(id, Ordering::Relaxed))?;
         Some(socket)
     }
 
@@ -122,7 +126,10 @@ impl Socket {
                 listen: callbacks::listen(slots),
                 datagram: callbacks::datagram(slots),
                 connection: callbacks::connection(slots),
-                stream: WSK_CLIENT_STREAM_DISPATCH { Listen: core::ptr::null(), Connect: core::ptr::null() },
+                stream: WSK_CLIENT_STREAM_DISPATCH {
+                    Listen: core::ptr::null(),
+                    Connect: core::ptr::null(),
+                },
             },
             wsk: AtomicPtr::new(null_mut()),
             stage: AtomicU32::new(Stage::New as u32),
@@ -130,7 +137,10 @@ impl Socket {
             callbacks: AtomicU32::new(0),
             reactions: SpinLock::new(*reactions),
             launch: SpinLock::new(None),
-            retained: SpinLock::new(Retained { lists: [null_mut(); 32], count: 0 }),
+            retained: SpinLock::new(Retained {
+                lists: [null_mut(); 32],
+                count: 0,
+            }),
         })?;
         link_stream_tables(&socket);
         Some(socket)
@@ -174,7 +184,9 @@ impl Socket {
     /// Its close is being called; false when it was before.
     pub(crate) fn closing(&self) -> bool {
         let (open, closing) = (Stage::Open as u32, Stage::Closing as u32);
-        self.stage.compare_exchange(open, closing, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.stage
+            .compare_exchange(open, closing, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// Its close completed: the provider has let go of it.
@@ -187,7 +199,9 @@ impl Socket {
     /// Its close was refused: it is as open as before.
     pub(crate) fn close_failed(&self) {
         let (closing, open) = (Stage::Closing as u32, Stage::Open as u32);
-        let _ = self.stage.compare_exchange(closing, open, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .stage
+            .compare_exchange(closing, open, Ordering::AcqRel, Ordering::Acquire);
     }
 
     pub(crate) fn state(&self) -> SocketState {
@@ -198,7 +212,10 @@ impl Socket {
         } else {
             0
         };
-        let stand_in = |address: usize| (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32;
+        let stand_in = |address: usize| {
+            let [.., a, b, c, d] = address.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
+            u32::from_le_bytes([a, b, c, d])
+        };
         SocketState {
             category: self.category as u32,
             open: u32::from(self.stage() == Stage::Open),

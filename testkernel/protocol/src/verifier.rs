@@ -38,6 +38,9 @@ pub const QUERY_IMPORTS: u32 = code(0x808);
 /// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
 pub const QUERY_CREATE: u32 = code(0x809);
 
+/// Value of the verifier's `Parameters` key that its flags are taken from at start (REG_DWORD); [`flags::STANDARD`] without it.
+pub const FLAGS_VALUE: &str = "Flags";
+
 /// Bits of [`SetFlags::flags`] and [`Info::flags`].
 pub mod flags {
     /// Blocks end at a guard page (or begin at one, with [`POOL_BEFORE`]), and freed ones stay out of reach.
@@ -56,10 +59,12 @@ pub mod flags {
     pub const OBJECTS: u32 = 1 << 6;
     /// Requests of user programs are dispatched on several threads at once, as on Windows, and not one after the other.
     pub const CONCURRENT: u32 = 1 << 7;
+    /// Threads are made to wait for a moment, by chance, where verified drivers call the kernel: races show up sooner.
+    pub const DELAYS: u32 = 1 << 8;
     /// Every check.
     pub const STANDARD: u32 = SPECIAL_POOL | POOL_TRACKING | IRQL | LOCKS | IRP | OBJECTS;
     /// Those that take effect at once.
-    pub const IMMEDIATE: u32 = SPECIAL_POOL | POOL_BEFORE | IRQL | LOCKS | IRP | CONCURRENT;
+    pub const IMMEDIATE: u32 = SPECIAL_POOL | POOL_BEFORE | IRQL | LOCKS | IRP | CONCURRENT | DELAYS;
 }
 
 /// What a stop is about.
@@ -451,11 +456,13 @@ pub mod faulty {
         Cancels = 10,
         /// Most requests that were in the driver at a time, each staying for twenty milliseconds.
         Crowd = 11,
+        /// Two blocks are allocated and freed; if the second fails, the first is not.
+        LeakOnFailure = 12,
     }
 
     impl Switch {
         /// Every switch.
-        pub const ALL: [Self; 11] = [
+        pub const ALL: [Self; 12] = [
             Self::NoUnload,
             Self::Unload,
             Self::RefuseOpen,
@@ -467,6 +474,7 @@ pub mod faulty {
             Self::Closes,
             Self::Cancels,
             Self::Crowd,
+            Self::LeakOnFailure,
         ];
 
         /// The switch with this number.
@@ -502,6 +510,8 @@ pub mod faulty {
         HealthySystem = 8,
         /// ETW providers and events.
         HealthyEtw = 9,
+        /// Two blocks, an IRP, an MDL, a work item and a look-aside list are allocated and freed; whichever fails, the rest is freed.
+        HealthyAllocations = 10,
 
         /// RtlGetVersion at DISPATCH_LEVEL.
         IrqlTooHigh = 20,
@@ -619,7 +629,7 @@ pub mod faulty {
 
     impl Case {
         /// Every case, with the stop that it must cause; `None` for a healthy one.
-        pub const ALL: [(Self, Option<StopCode>); 65] = [
+        pub const ALL: [(Self, Option<StopCode>); 66] = [
             (Self::HealthyPool, None),
             (Self::HealthyLocks, None),
             (Self::HealthyDpc, None),
@@ -629,6 +639,7 @@ pub mod faulty {
             (Self::HealthyMdl, None),
             (Self::HealthySystem, None),
             (Self::HealthyEtw, None),
+            (Self::HealthyAllocations, None),
             (Self::IrqlTooHigh, Some(StopCode::IrqlTooHigh)),
             (Self::IrqlRaiseToLower, Some(StopCode::IrqlRaiseToLower)),
             (Self::IrqlLowerToHigher, Some(StopCode::IrqlLowerToHigher)),

@@ -47,7 +47,9 @@ unsafe extern "system" fn deregister(record: *mut c_void) -> u8 {
 /// Records that are registered: record, where it was registered.
 pub(crate) fn for_each(mut visit: impl FnMut(usize, usize)) {
     let records = RECORDS.lock().clone();
-    records.iter().for_each(|(record, owner)| visit(*record, *owner));
+    for (record, owner) in records {
+        visit(record, owner);
+    }
 }
 
 /// Reports, and ends the call that the kernel made into the driver, or keeps the thread: nothing after a bug check runs.

@@ -79,7 +79,7 @@ unsafe extern "system" fn number_of(index: u32, number: *mut PROCESSOR_NUMBER) -
             Group: 0,
             Number: value,
             Reserved: 0,
-        })
+        });
     };
     STATUS_SUCCESS
 }

@@ -57,15 +57,6 @@ pub(crate) fn by_service(service: &str) -> Option<(*mut DRIVER_OBJECT, Driver)> 
     Some((core::ptr::with_exposed_provenance_mut(*object), driver.clone()))
 }
 
-/// Every driver object with its record.
-pub(crate) fn all() -> alloc::vec::Vec<(*mut DRIVER_OBJECT, Driver)> {
-    let drivers = DRIVERS.lock();
-    drivers
-        .iter()
-        .map(|(object, driver)| (core::ptr::with_exposed_provenance_mut(*object), driver.clone()))
-        .collect()
-}
-
 /// Forgets a driver that is gone.
 pub(crate) fn remove(driver: *const DRIVER_OBJECT) {
     DRIVERS.lock().remove(&driver.addr());
@@ -204,7 +195,7 @@ fn loaded(image: Image, name: [u8; probe_protocol::verifier::NAME]) {
     let entry: *const u8 = image.rva(image.entry());
     let Some(code) = image.allocate_near(16) else { return };
     // SAFETY: fresh, writable, executable memory of a page.
-    unsafe { write_jump(code.as_ptr(), enter as usize) };
+    unsafe { write_jump(code.as_ptr(), enter as *const () as usize) };
     ENTRIES.lock().insert(image.base(), entry.expose_provenance());
     let rva = code.as_ptr().addr().wrapping_sub(image.base());
     image.set_entry(u32::try_from(rva).unwrap_or(0));

@@ -73,7 +73,7 @@ unsafe extern "system" fn register(
                     0,
                     core::ptr::null_mut(),
                     context,
-                )
+                );
             };
         });
     }
@@ -204,10 +204,11 @@ unsafe extern "system" fn write_string(
     let [_, _, _, _, place, _, _, _, tail @ ..] = &mut descriptor;
     *place = level;
     *tail = keyword.to_le_bytes();
+    let mut length = 0usize;
     // SAFETY: the driver's text ends with NUL.
-    let length = (0..)
-        .take_while(|&at: &usize| unsafe { text.add(at).read() } != 0)
-        .count();
+    while unsafe { text.add(length).read() } != 0 {
+        length = length.wrapping_add(1);
+    }
     // SAFETY: as just counted.
     let bytes = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), length.wrapping_mul(2)) };
     record(handle, descriptor, &mut core::iter::once(bytes))
@@ -237,9 +238,9 @@ pub(crate) fn page(first: usize, room: &mut [Event]) -> PageReply {
 /// Providers that are registered: handle, where it was registered.
 pub(crate) fn for_each(mut visit: impl FnMut(u64, usize)) {
     let providers = STATE.lock().providers.clone();
-    providers
-        .iter()
-        .for_each(|(handle, provider)| visit(*handle, provider.owner));
+    for (handle, provider) in providers {
+        visit(handle, provider.owner);
+    }
 }
 
 /// Forgets the providers of an owner that is chosen: they have been reported.

@@ -88,6 +88,7 @@ fn collect(image: Image, tables: &[&'static [Export]]) -> BTreeMap<&'static CStr
         let forwarder = rva.wrapping_sub(directory) < bytes;
         // SAFETY: a forwarder's RVA is that of its text, which stays as long as ntoskrnl does.
         let function = if forwarder {
+            // SAFETY: as above.
             Function::Forwarder(unsafe { CStr::from_ptr(image.rva(rva)) })
         } else {
             Function::Old(rva)
@@ -175,6 +176,7 @@ pub(crate) fn install(image: Image, tables: &[&'static [Export]]) -> bool {
     // SAFETY (of the writes below): `block` has room for the directory, `count` entries of 4 + 4 + 2 bytes, the texts, and the jumps.
     let writer = |offset: usize| Writer {
         image,
+        // SAFETY: an offset inside the block.
         at: unsafe { block.add(offset) },
     };
     let functions_at = size_of::<ExportDirectory>();

@@ -28,6 +28,7 @@ pub(crate) fn judge(code: u32, address: usize, information: [usize; 2], context:
             let name = if second < 0x1_0000 {
                 c""
             } else {
+                // SAFETY: as above.
                 unsafe { CStr::from_ptr(name) }
             };
             stop::report_at(Code::MissingFunction, [first, second, 0, 0], name.to_bytes(), &stack);

@@ -45,7 +45,6 @@ unsafe impl Send for Image {}
 
 /// One import of an image.
 pub(crate) struct Import<'a> {
-    pub(crate) library: &'a CStr,
     pub(crate) name: &'a CStr,
     pub(crate) slot: *mut usize,
 }
@@ -161,11 +160,7 @@ impl Image {
                     #[allow(clippy::cast_possible_truncation, reason = "the low 31 bits are an RVA")]
                     let name = self.text((entry as u32).wrapping_add(2));
                     let slot = self.rva(descriptor.slots.wrapping_add(index.wrapping_mul(8)));
-                    visit(&Import {
-                        library: self.text(descriptor.name),
-                        name,
-                        slot,
-                    });
+                    visit(&Import { name, slot });
                 }
             }
             at = at.wrapping_add(20);

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use probe_protocol::verifier::{ImportUse, NAME, PageReply, flags};
 use zerocopy::FromZeros;
 
+use crate::delay;
 use crate::exports;
 use crate::image::Image;
 use crate::lowres;
@@ -103,6 +104,9 @@ unsafe extern "C" fn before(import: &'static Import, arguments: *const usize) ->
     let irql = thread::current().irql.get();
     import.calls.fetch_add(1, Ordering::Relaxed);
     import.irqls.fetch_or(1 << irql, Ordering::Relaxed);
+    if settings::has(flags::DELAYS) {
+        delay::perhaps(irql);
+    }
     let Some(rule) = import.rule else {
         return import.function;
     };

@@ -8,7 +8,7 @@ use crate::{dpc, irptable, lookaside, thread, timer, work};
 pub(crate) fn check(block: usize, size: usize) {
     let inside = |address: usize| address.wrapping_sub(block) < size;
     let report = |address: usize, what: &str| {
-        stop::report_about(Code::PoolFreedInUse, [block, address, size, 0], what.as_bytes())
+        stop::report_about(Code::PoolFreedInUse, [block, address, size, 0], what.as_bytes());
     };
     thread::current().for_each_held(|held| {
         if inside(held.lock) {

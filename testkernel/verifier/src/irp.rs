@@ -347,21 +347,20 @@ unsafe extern "C" fn unwind(device: *mut DEVICE_OBJECT, irp: *mut IRP, context: 
     unsafe { pool::free(context.cast(), UNWINDER_TAG) };
     // SAFETY: the IRP is being completed, and is this routine's for now.
     let (status, cancelled) = unsafe { (inline::status(irp).0, (*irp).Cancel != 0) };
-    let result = match unwinder
+    let chosen = unwinder
         .routine
-        .filter(|_| invoked(unwinder.control, status, cancelled))
-    {
+        .filter(|_| invoked(unwinder.control, status, cancelled));
+    let result = if let Some(routine) = chosen {
         // SAFETY: the routine that the driver set for this IRP.
-        Some(routine) => unsafe { routine(device, irp, unwinder.context) },
-        None => {
-            // SAFETY: as above; what the I/O manager does where no routine is called.
-            unsafe {
-                if (*irp).PendingReturned != 0 && (*irp).CurrentLocation <= (*irp).StackCount {
-                    inline::mark_pending(irp);
-                }
+        unsafe { routine(device, irp, unwinder.context) }
+    } else {
+        // SAFETY: as above; what the I/O manager does where no routine is called.
+        unsafe {
+            if (*irp).PendingReturned != 0 && (*irp).CurrentLocation <= (*irp).StackCount {
+                inline::mark_pending(irp);
             }
-            STATUS_SUCCESS
         }
+        STATUS_SUCCESS
     };
     // SAFETY: referenced when the routine was set.
     unsafe { wdk_sys::ntddk::ObfDereferenceObject(unwinder.device.cast()) };

@@ -263,8 +263,9 @@ pub(crate) fn for_each(mut visit: impl FnMut(usize, Origin, &Stack, bool)) {
             .map(|(irp, record)| (*irp, record.origin, record.made, !record.visits.is_empty()))
             .collect()
     };
-    all.iter()
-        .for_each(|(irp, origin, made, visited)| visit(*irp, *origin, made, *visited));
+    for (irp, origin, made, visited) in &all {
+        visit(*irp, *origin, made, *visited);
+    }
 }
 
 /// Memory is freed: IRPs in it that their driver had initialised are gone, and should not be under way.

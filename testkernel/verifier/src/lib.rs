@@ -18,6 +18,7 @@ mod callback;
 mod cancel;
 mod cpu;
 mod csq;
+mod delay;
 mod device;
 mod dpc;
 mod driver;
@@ -119,7 +120,9 @@ fn install(own: *const u8) -> Option<()> {
 /// Only the I/O manager calls it.
 // SAFETY: the name is the one the I/O manager looks for, and no other symbol has it.
 #[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
+pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
+    // SAFETY: the I/O manager's string.
+    settings::load(unsafe { &*registry_path });
     if install(driver.DriverStart.cast()).is_none() {
         // SAFETY: the format is NUL-terminated and names no argument.
         unsafe { DbgPrint(c"verifier: this ntoskrnl is not one that can be completed\n".as_ptr()) };

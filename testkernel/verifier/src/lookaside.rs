@@ -31,7 +31,9 @@ fn note(list: usize) {
 /// Lists that exist: list, where it was made.
 pub(crate) fn for_each(mut visit: impl FnMut(usize, usize)) {
     let lists = LISTS.lock().clone();
-    lists.iter().for_each(|(list, owner)| visit(*list, *owner));
+    for (list, owner) in lists {
+        visit(list, owner);
+    }
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "usize has 64 bits")]

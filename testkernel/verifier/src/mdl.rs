@@ -53,15 +53,16 @@ pub(crate) unsafe extern "system" fn allocate(
     if mdl.is_null() {
         return mdl;
     }
-    let mut value = MDL::default();
-    value.Size = i16::try_from(bytes).unwrap_or(i16::MAX);
-    value.MdlFlags = OURS;
-    value.StartVa = base.map_addr(|address| address & !(PAGE - 1));
     #[allow(clippy::cast_possible_truncation, reason = "less than a page")]
-    {
-        value.ByteOffset = (base.addr() % PAGE) as u32;
-    }
-    value.ByteCount = length;
+    let offset = (base.addr() % PAGE) as u32;
+    let value = MDL {
+        Size: i16::try_from(bytes).unwrap_or(i16::MAX),
+        MdlFlags: OURS,
+        StartVa: base.map_addr(|address| address & !(PAGE - 1)),
+        ByteOffset: offset,
+        ByteCount: length,
+        ..MDL::default()
+    };
     // SAFETY: fresh, and large enough.
     unsafe { mdl.write(value) };
     // SAFETY: the driver's IRP, if there is one.

@@ -228,7 +228,9 @@ unsafe extern "system" fn terminate_thread(status: NTSTATUS) -> NTSTATUS {
 /// Links that exist: name, who made them.
 pub(crate) fn links(mut visit: impl FnMut(&[u16], usize)) {
     let links = LINKS.lock().clone();
-    links.iter().for_each(|(name, owner)| visit(name, *owner));
+    for (name, owner) in &links {
+        visit(name, *owner);
+    }
 }
 
 /// Deletes the links of an owner that is chosen: they have been reported, and stand in the way of its next start.
@@ -249,7 +251,9 @@ pub(crate) fn delete_links(mut chosen: impl FnMut(usize) -> bool) {
 /// Handles that are open: handle, who opened them.
 pub(crate) fn handles(mut visit: impl FnMut(usize, usize)) {
     let handles = HANDLES.lock().clone();
-    handles.iter().for_each(|(handle, owner)| visit(*handle, *owner));
+    for (handle, owner) in handles {
+        visit(handle, owner);
+    }
 }
 
 /// Forgets the handles of an owner that is chosen.
@@ -260,7 +264,9 @@ pub(crate) fn forget_handles(mut chosen: impl FnMut(usize) -> bool) {
 /// Threads that run: id, start routine.
 pub(crate) fn threads(mut visit: impl FnMut(u32, usize)) {
     let threads = THREADS.lock().clone();
-    threads.values().for_each(|(routine, id)| visit(*id, *routine));
+    for (routine, id) in threads.values() {
+        visit(*id, *routine);
+    }
 }
 
 exports! {

@@ -75,7 +75,9 @@ unsafe extern "system" fn add_instance(
 /// Registrations and instances that exist: object, where it was made.
 pub(crate) fn for_each(mut visit: impl FnMut(usize, usize)) {
     let objects = OBJECTS.lock().clone();
-    objects.iter().for_each(|(object, owner)| visit(*object, *owner));
+    for (object, owner) in objects {
+        visit(object, owner);
+    }
 }
 
 /// Forgets what was made by an owner that is chosen: it has been reported.

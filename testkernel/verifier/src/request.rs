@@ -34,6 +34,7 @@ const IRP_MJ_CREATE: u8 = 0;
 const IRP_MJ_CLOSE: u8 = 2;
 const IRP_MJ_DEVICE_CONTROL: u8 = 0x0e;
 const IRP_MJ_CLEANUP: u8 = 0x12;
+const METHOD_BUFFERED: u32 = 0;
 const TAG: u32 = u32::from_le_bytes(*b"IoSb");
 /// How long, in milliseconds, a close waits for the requests of its file.
 const CLOSE_PATIENCE: u64 = 5_000;
@@ -268,6 +269,7 @@ unsafe fn start(device: *mut DEVICE_OBJECT, wine: *mut IRP, major: u8, file: usi
     let request = if irp.is_null() {
         None
     } else {
+        // SAFETY: Wine's request and a fresh IRP.
         unsafe { shadow(wine, irp, major, file) }
     };
     let Some(request) = request else {
@@ -335,7 +337,11 @@ unsafe fn buffers(request: &mut Request) -> Option<()> {
             1 | 2 => (input, input),
             _ => (0, 0),
         };
-        request.room = if control.code & 3 == 0 { output } else { 0 };
+        request.room = if matches!(control.code & 3, METHOD_BUFFERED) {
+            output
+        } else {
+            0
+        };
         if room != 0 {
             request.buffer = pool::allocate_object(room, TAG);
             if request.buffer.is_null() {

@@ -60,7 +60,7 @@ fn descriptor(device: *mut DEVICE_OBJECT, room: &mut [u64]) -> bool {
     let (Some(handle), Some(query)) = (opened(handle, status), unsafe { QUERY.get::<Query>() }) else {
         return false;
     };
-    let bytes = u32::try_from(core::mem::size_of_val(room)).unwrap_or(0);
+    let bytes = u32::try_from(size_of_val(room)).unwrap_or(0);
     let mut needed = 0;
     // SAFETY: the room has that many bytes.
     unsafe {
@@ -104,34 +104,28 @@ fn token(thread: u32) -> Option<Owned> {
         );
         let thread = opened(handle, status)?;
         let status = THREAD_TOKEN.get::<ThreadToken>()?(thread.0, TOKEN_DUPLICATE_QUERY, 1, &raw mut handle);
-        let primary = match opened(handle, status) {
-            Some(token) => token,
-            None => {
-                // THREAD_BASIC_INFORMATION: the process id is its third word.
-                let mut basic = [0usize; 6];
-                let room = u32::try_from(size_of_val(&basic)).unwrap_or(0);
-                let status = INFORMATION.get::<Information>()?(
-                    thread.0,
-                    0,
-                    basic.as_mut_ptr().cast(),
-                    room,
-                    core::ptr::null_mut(),
-                );
-                let [_, _, process, ..] = basic;
-                if status != STATUS_SUCCESS {
-                    return None;
-                }
-                let id = [process, 0];
-                let status = OPEN_PROCESS.get::<Open>()?(
-                    &raw mut handle,
-                    PROCESS_QUERY_INFORMATION,
-                    NAMELESS.as_ptr().cast(),
-                    &raw const id,
-                );
-                let process = opened(handle, status)?;
-                let status = PROCESS_TOKEN.get::<ProcessToken>()?(process.0, TOKEN_DUPLICATE_QUERY, &raw mut handle);
-                opened(handle, status)?
+        let primary = if let Some(token) = opened(handle, status) {
+            token
+        } else {
+            // THREAD_BASIC_INFORMATION: the process id is its third word.
+            let mut basic = [0usize; 6];
+            let room = u32::try_from(size_of_val(&basic)).unwrap_or(0);
+            let status =
+                INFORMATION.get::<Information>()?(thread.0, 0, basic.as_mut_ptr().cast(), room, core::ptr::null_mut());
+            let [_, _, process, ..] = basic;
+            if status != STATUS_SUCCESS {
+                return None;
             }
+            let id = [process, 0];
+            let status = OPEN_PROCESS.get::<Open>()?(
+                &raw mut handle,
+                PROCESS_QUERY_INFORMATION,
+                NAMELESS.as_ptr().cast(),
+                &raw const id,
+            );
+            let process = opened(handle, status)?;
+            let status = PROCESS_TOKEN.get::<ProcessToken>()?(process.0, TOKEN_DUPLICATE_QUERY, &raw mut handle);
+            opened(handle, status)?
         };
         let mut attributes = NAMELESS;
         let [.., quality] = &mut attributes;

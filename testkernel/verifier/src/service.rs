@@ -141,7 +141,10 @@ pub(crate) fn refresh() {
             count = count.saturating_add(1);
         }
     }
-    changed.iter().take(count).for_each(|&(handle, stoppable)| report(handle, RUNNING, stoppable));
+    changed
+        .iter()
+        .take(count)
+        .for_each(|&(handle, stoppable)| report(handle, RUNNING, stoppable));
 }
 
 unsafe extern "system" fn watch(_: *mut c_void) -> u32 {

@@ -69,15 +69,12 @@ pub(crate) fn allocate(size: usize, alignment: usize, tag: u32) -> Option<*mut u
         return None;
     }
     let place = reserve(size, alignment, tag);
-    match place {
-        Some(place) => {
-            STATE.lock().places.insert(place.base, place);
-            Some(pointer(place.block).cast())
-        }
-        None => {
-            COUNT.fetch_sub(1, Ordering::Relaxed);
-            None
-        }
+    if let Some(place) = place {
+        STATE.lock().places.insert(place.base, place);
+        Some(pointer(place.block).cast())
+    } else {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+        None
     }
 }
 

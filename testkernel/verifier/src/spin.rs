@@ -209,11 +209,11 @@ unsafe fn take_exclusive(lock: *mut i32) {
     }
     // SAFETY: the driver's lock.
     let word = unsafe { ex_word(lock) };
-    wait(address, || match word.load(Ordering::Relaxed) {
-        free @ (0 | WAITING) => word
-            .compare_exchange(free, EXCLUSIVE, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok(),
-        _ => {
+    wait(address, || {
+        if let free @ (0 | WAITING) = word.load(Ordering::Relaxed) {
+            word.compare_exchange(free, EXCLUSIVE, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        } else {
             word.fetch_or(WAITING, Ordering::Relaxed);
             false
         }

@@ -104,6 +104,7 @@ pub(crate) fn disarm(mut chosen: impl FnMut(usize) -> bool) {
         // SAFETY: as in `running`.
         if !dpc.is_null()
             && shadow.set.load(Ordering::Acquire)
+            // SAFETY: as in `running`.
             && chosen(unsafe { (*dpc).DeferredRoutine }.map_or(0, |routine| routine as usize))
         {
             shadow.set.store(false, Ordering::Release);

@@ -34,15 +34,14 @@ impl Leaver {
     fn made(&self, stack: &Stack) -> bool {
         stack.first().is_some_and(|&address| self.owns(address))
     }
+}
 
-    /// A stack of one place.
-    fn report(&self, code: Code, parameters: [usize; 4], owner: usize, subject: &[u8]) {
-        let mut stack: Stack = [0; _];
-        if let [first, ..] = &mut stack {
-            *first = owner;
-        }
-        stop::report_at(code, parameters, subject, &stack);
-    }
+/// Reports with a call stack of one place.
+fn report(code: Code, parameters: [usize; 4], owner: usize, subject: &[u8]) {
+    let mut stack: Stack = [0; _];
+    let [first, ..] = &mut stack;
+    *first = owner;
+    stop::report_at(code, parameters, subject, &stack);
 }
 
 /// Looks for what a driver that has been unloaded, or has failed to start, left behind.
@@ -92,7 +91,7 @@ fn objects_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
     unsafe {
         while !(*object).DeviceObject.is_null() {
             let device = (*object).DeviceObject;
-            leaver.report(Code::DeviceLeft, [device.addr(), 0, 0, 0], leaver.base, b"");
+            report(Code::DeviceLeft, [device.addr(), 0, 0, 0], leaver.base, b"");
             wdk_sys::ntddk::IoDeleteDevice(device);
             if (*object).DeviceObject == device {
                 break;
@@ -102,36 +101,36 @@ fn objects_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
     objects::links(|name, owner| {
         if leaver.owns(owner) {
             let name: Vec<u8> = name.iter().map(|&unit| u8::try_from(unit).unwrap_or(b'?')).collect();
-            leaver.report(Code::SymbolicLinkLeft, [0; 4], owner, &name);
+            report(Code::SymbolicLinkLeft, [0; 4], owner, &name);
         }
     });
     objects::delete_links(|owner| leaver.owns(owner));
     objects::handles(|handle, owner| {
         if leaver.owns(owner) {
-            leaver.report(Code::HandleLeft, [handle, 0, 0, 0], owner, b"");
+            report(Code::HandleLeft, [handle, 0, 0, 0], owner, b"");
         }
     });
     objects::forget_handles(|owner| leaver.owns(owner));
     objects::threads(|id, routine| {
         if leaver.owns(routine) {
-            leaver.report(Code::ThreadLeft, [routine, id as usize, 0, 0], routine, b"");
+            report(Code::ThreadLeft, [routine, id as usize, 0, 0], routine, b"");
         }
     });
     timer::running(|timer, routine| {
         if leaver.owns(routine) {
-            leaver.report(Code::TimerLeft, [timer, routine, 0, 0], routine, b"");
+            report(Code::TimerLeft, [timer, routine, 0, 0], routine, b"");
         }
     });
     timer::disarm(|routine| leaver.owns(routine));
     dpc::queued(|dpc, routine| {
         if leaver.owns(routine) {
-            leaver.report(Code::DpcLeft, [dpc.addr(), routine, 0, 0], routine, b"");
+            report(Code::DpcLeft, [dpc.addr(), routine, 0, 0], routine, b"");
         }
     });
     dpc::purge(|routine| leaver.owns(routine));
     work::for_each(|item, owner, queued| {
         if leaver.owns(owner) {
-            leaver.report(
+            report(
                 Code::WorkItemLeft,
                 [item, usize::from(queued), 0, 0],
                 owner,
@@ -140,9 +139,9 @@ fn objects_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
         }
     });
     work::forget(|owner| leaver.owns(owner));
-    let mut left = |code, what: usize, owner: usize, subject: &[u8]| {
+    let left = |code, what: usize, owner: usize, subject: &[u8]| {
         if leaver.owns(owner) {
-            leaver.report(code, [what, 0, 0, 0], owner, subject);
+            report(code, [what, 0, 0, 0], owner, subject);
         }
     };
     lookaside::for_each(|list, owner| left(Code::LookasideLeft, list, owner, b""));
@@ -164,7 +163,7 @@ fn irps_left(leaver: &Leaver, object: *mut DRIVER_OBJECT) {
     });
     irptable::forget(|origin, made| origin != Origin::User && leaver.made(made));
     crate::request::held_by(object, |irp, major| {
-        leaver.report(
+        report(
             Code::IrpForgotten,
             [irp.addr(), usize::from(major), 0, 0],
             leaver.base,
@@ -188,5 +187,7 @@ fn blocks_left(leaver: &Leaver) {
             owner,
         );
     }
-    left.iter().for_each(|(address, ..)| pool::disown(*address));
+    for (address, ..) in left {
+        pool::disown(address);
+    }
 }

@@ -35,7 +35,7 @@ impl Routine {
 }
 
 /// A work item as the driver sees it: memory of this size, with nothing of interest in it.
-const SIZE: usize = 64;
+const SIZE: u32 = 64;
 
 #[derive(Clone, Copy)]
 struct Item {
@@ -67,8 +67,13 @@ fn note(item: PIO_WORKITEM, object: *mut DEVICE_OBJECT) {
 }
 
 unsafe extern "system" fn allocate(device: *mut DEVICE_OBJECT) -> PIO_WORKITEM {
-    let item: PIO_WORKITEM =
-        crate::pool::allocate(crate::pool::Kind::NonPaged, SIZE, u32::from_le_bytes(*b"IoWk"), false).cast();
+    let item: PIO_WORKITEM = crate::pool::allocate(
+        crate::pool::Kind::NonPaged,
+        SIZE as usize,
+        u32::from_le_bytes(*b"IoWk"),
+        false,
+    )
+    .cast();
     if !item.is_null() {
         note(item, device);
     }
@@ -90,7 +95,7 @@ unsafe extern "system" fn free(item: PIO_WORKITEM) {
 }
 
 unsafe extern "system" fn size() -> u32 {
-    SIZE as u32
+    SIZE
 }
 
 unsafe extern "system" fn initialize(object: *mut c_void, item: PIO_WORKITEM) {
@@ -172,9 +177,9 @@ unsafe extern "system" fn try_queue(item: PIO_WORKITEM, routine: Extended, _queu
 /// Work items that exist: item, where it was made, whether it is queued.
 pub(crate) fn for_each(mut visit: impl FnMut(usize, usize, bool)) {
     let items = ITEMS.lock().clone();
-    items
-        .iter()
-        .for_each(|(item, entry)| visit(*item, entry.owner, entry.queued.is_some()));
+    for (item, entry) in items {
+        visit(item, entry.owner, entry.queued.is_some());
+    }
 }
 
 /// Forgets the items of an owner that is chosen: they have been reported, and are not to run any more.

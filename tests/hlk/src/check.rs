@@ -10,7 +10,10 @@ pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Re
     if got == expected {
         return Ok(());
     }
-    bail!("{what}: {got:?} instead of {expected:?} ({})", std::panic::Location::caller());
+    bail!(
+        "{what}: {got:?} instead of {expected:?} ({})",
+        std::panic::Location::caller()
+    );
 }
 
 /// Fails unless it holds.
@@ -36,5 +39,9 @@ pub(crate) fn one_of(what: &str, got: i32, expected: &[i32]) -> Result<()> {
     }
     let expected: Vec<_> = expected.iter().map(|status| crate::status::name(*status)).collect();
     let got = crate::status::name(got);
-    bail!("{what}: {got} instead of {} ({})", expected.join(" or "), std::panic::Location::caller());
+    bail!(
+        "{what}: {got} instead of {} ({})",
+        expected.join(" or "),
+        std::panic::Location::caller()
+    );
 }

@@ -41,7 +41,11 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(services: &Services, npi: Npi) -> Result<Self> {
         let probe = Probe::open(&services.probe)?;
-        Ok(Self { services: services.clone(), npi, probe })
+        Ok(Self {
+            services: services.clone(),
+            npi,
+            probe,
+        })
     }
 
     pub(crate) fn npi(&self) -> Npi {
@@ -83,7 +87,15 @@ pub(crate) fn finish(probe: &Probe) -> Result<()> {
     ensure!(left.requests == 0, "{} requests never completed", left.requests);
     ensure!(left.sockets == 0, "{} sockets could not be closed", left.sockets);
     ensure!(left.clients == 0, "{} clients could not be detached", left.clients);
-    ensure!(left.double_completions == 0, "{} completions too many", left.double_completions);
-    ensure!(left.late_callbacks == 0, "{} callbacks after their socket was closed", left.late_callbacks);
+    ensure!(
+        left.double_completions == 0,
+        "{} completions too many",
+        left.double_completions
+    );
+    ensure!(
+        left.late_callbacks == 0,
+        "{} callbacks after their socket was closed",
+        left.late_callbacks
+    );
     Ok(())
 }

@@ -48,21 +48,31 @@ pub(crate) fn run(options: &DemoOptions) -> Result<()> {
 
     say("probe.sys listens. Setting SO_REUSEADDR on the listener is refused:");
     let (listener, address) = holder.listener(Family::V4)?;
-    refused("WskControlSocket(SO_REUSEADDR = 1)", &listener.set_call(SO_REUSEADDR, 0xFFFF, &1_u32.to_le_bytes()))?;
+    refused(
+        "WskControlSocket(SO_REUSEADDR = 1)",
+        &listener.set_call(SO_REUSEADDR, 0xFFFF, &1_u32.to_le_bytes()),
+    )?;
 
-    say("probe2.sys wants the same port, with an option set where no rule forbids it. The bind is refused before Windows sees it:");
+    say(
+        "probe2.sys wants the same port, with an option set where no rule forbids it. The bind is refused before Windows sees it:",
+    );
     let thief = intruder.connection_socket(Family::V4)?;
     thief.set(SO_REUSEADDR, 1)?;
     refused(&format!("WskBind({address})"), &thief.bind_call(address))?;
 
-    say("A receive buffer of 1 MiB is asked for. The provider is given what the rule allows, and the real socket has it:");
+    say(
+        "A receive buffer of 1 MiB is asked for. The provider is given what the rule allows, and the real socket has it:",
+    );
     let buffered = holder.datagram_socket(Family::V4)?;
     buffered.bind(Family::V4.loopback(0))?.set(SO_RCVBUF, 1 << 20)?;
     let granted = buffered.get(SO_RCVBUF)?;
     let host = host_receive_buffer(buffered.local_address()?)?;
     println!("    asked for 1048576, read back {granted}; the socket beneath has {host}");
     check::equal("SO_RCVBUF through WSK", granted, CEILING)?;
-    ensure!(host == CEILING || host == 2 * CEILING, "the socket beneath has {host}: neither {CEILING} nor twice that");
+    ensure!(
+        host == CEILING || host == 2 * CEILING,
+        "the socket beneath has {host}: neither {CEILING} nor twice that"
+    );
 
     say("16 MiB each way through a connection, and through a pair of datagram sockets:");
     let (_accepting, near, far) = holder.pair(Family::V4)?;
@@ -83,7 +93,12 @@ pub(crate) fn run(options: &DemoOptions) -> Result<()> {
     finish(&first)?;
     finish(&second)?;
     let left = Guard::open()?.status()?;
-    ensure!(left.endpoints == 0 && left.clients == 0, "{} endpoints and {} clients are left", left.endpoints, left.clients);
+    ensure!(
+        left.endpoints == 0 && left.clients == 0,
+        "{} endpoints and {} clients are left",
+        left.endpoints,
+        left.clients
+    );
     Ok(())
 }
 
@@ -110,11 +125,18 @@ fn host_receive_buffer(address: Address) -> Result<u32> {
         option: SO_RCVBUF,
         length: 4,
     };
-    let header = netio::Header { version: netio::VERSION, operation: netio::Operation::HostOption as u32 };
+    let header = netio::Header {
+        version: netio::VERSION,
+        operation: netio::Operation::HostOption as u32,
+    };
     let mut input = header.as_bytes().to_vec();
     input.extend_from_slice(query.as_bytes());
     let (completion, output) = device.control(netio::IOCTL_EXECUTE, input, 256, std::time::Duration::from_secs(10))?;
-    ensure!(completion.status >= 0, "netio.sys answered {}", status::name(completion.status));
+    ensure!(
+        completion.status >= 0,
+        "netio.sys answered {}",
+        status::name(completion.status)
+    );
     let (reply, _) = netio::OptionReply::read_from_prefix(&output).map_err(|_| anyhow::anyhow!("a short reply"))?;
     ensure!(reply.status >= 0, "the socket beneath: {}", status::name(reply.status));
     let [a, b, c, d, ..] = reply.value;
@@ -156,8 +178,15 @@ struct Companion<'a>(&'a Path);
 impl Companion<'_> {
     fn run(&self, arguments: &[&str]) -> Result<(bool, String)> {
         println!("    > wskguardctl {}", arguments.join(" "));
-        let output = Command::new(self.0).args(arguments).output().context("wskguardctl.exe does not start")?;
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(self.0)
+            .args(arguments)
+            .output()
+            .context("wskguardctl.exe does not start")?;
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         for line in text.lines() {
             println!("    {line}");
         }
@@ -193,7 +222,12 @@ pub(crate) fn leftovers() -> Result<()> {
             pool.frees,
             pool.blocks
         );
-        ensure!(pool.blocks == 0, "{} bytes are left in {} blocks", pool.bytes, pool.blocks);
+        ensure!(
+            pool.blocks == 0,
+            "{} bytes are left in {} blocks",
+            pool.bytes,
+            pool.blocks
+        );
     }
     let stops = verifier.stops()?;
     println!("    verifier: {} stops", stops.len());

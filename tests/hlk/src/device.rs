@@ -71,13 +71,27 @@ impl Device {
     /// Sends one request. An error is a request that never came back.
     ///
     /// `NtDeviceIoControlFile`, since `DeviceIoControl` would map the driver's status to a Win32 error and lose it.
-    pub(crate) fn control(&self, code: u32, input: Vec<u8>, room: usize, limit: Duration) -> Result<(Completion, Vec<u8>)> {
+    pub(crate) fn control(
+        &self,
+        code: u32,
+        input: Vec<u8>,
+        room: usize,
+        limit: Duration,
+    ) -> Result<(Completion, Vec<u8>)> {
         // SAFETY: all arguments may be null or zero.
         let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
         // SAFETY: just made, and nobody else's; a null handle would have failed the open above long before.
         let event = unsafe { OwnedHandle::from_raw_handle(event) };
-        let block = IO_STATUS_BLOCK { Anonymous: IO_STATUS_BLOCK_0 { Status: 0 }, Information: 0 };
-        let mut flight = Box::new(Flight { block, event, input, output: vec![0; room] });
+        let block = IO_STATUS_BLOCK {
+            Anonymous: IO_STATUS_BLOCK_0 { Status: 0 },
+            Information: 0,
+        };
+        let mut flight = Box::new(Flight {
+            block,
+            event,
+            input,
+            output: vec![0; room],
+        });
         let (input_length, output_length) = (u32::try_from(flight.input.len())?, u32::try_from(room)?);
         // SAFETY: the buffers and the status block live on the heap until the request is over, or forever.
         let returned = unsafe {
@@ -100,11 +114,22 @@ impl Device {
         }
         let refused = returned < 0;
         // SAFETY: both members of the union hold the status in their first four bytes; the request is over.
-        let final_status = if refused { returned } else { unsafe { flight.block.Anonymous.Status } };
+        let final_status = if refused {
+            returned
+        } else {
+            // SAFETY: the request has ended, so the member that holds its status is the live one.
+            unsafe { flight.block.Anonymous.Status }
+        };
         let information = if refused { 0 } else { flight.block.Information };
         let mut output = std::mem::take(&mut flight.output);
         output.truncate(information);
-        Ok((Completion { status: final_status, information }, output))
+        Ok((
+            Completion {
+                status: final_status,
+                information,
+            },
+            output,
+        ))
     }
 
     /// Cancels; memory of a request that does not even end then is left to the driver.

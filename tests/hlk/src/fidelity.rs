@@ -15,11 +15,20 @@ impl Trace {
     /// Notes a call: its final status, `Information` where it is a count, and the bytes that were written.
     pub(crate) fn note(&mut self, what: &str, done: &Done) {
         let information = match done.is(probe_protocol::probe::Progress::IS_SOCKET) {
-            true => if done.information() == 0 { "no socket".to_owned() } else { "a socket".to_owned() },
+            true => {
+                if done.information() == 0 {
+                    "no socket".to_owned()
+                } else {
+                    "a socket".to_owned()
+                }
+            }
             false => done.information().to_string(),
         };
         let result = status::name(done.result());
-        self.0.push(format!("{what}: {result}, information {information}, output {:02X?}", done.output));
+        self.0.push(format!(
+            "{what}: {result}, information {information}, output {:02X?}",
+            done.output
+        ));
     }
 
     /// Notes anything else.
@@ -37,7 +46,9 @@ pub(crate) fn compare(probe: &Probe, script: impl Fn(&Client<'_>, &mut Trace) ->
         script(&client, &mut trace)?;
         traces.push(trace);
     }
-    let [direct, filtered] = traces.as_slice() else { bail!("two paths") };
+    let [direct, filtered] = traces.as_slice() else {
+        bail!("two paths")
+    };
     if direct == filtered {
         return Ok(());
     }

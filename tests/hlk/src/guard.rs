@@ -42,7 +42,12 @@ impl Guard {
             String::from_utf8_lossy(&client.image[..length]).into_owned()
         };
         let found = clients.iter().find(|client| image(client) == name).copied();
-        found.with_context(|| format!("no client {name} among {:?}", clients.iter().map(image).collect::<Vec<_>>()))
+        found.with_context(|| {
+            format!(
+                "no client {name} among {:?}",
+                clients.iter().map(image).collect::<Vec<_>>()
+            )
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use wskguard_core::semantics::violation_word;
 use wskguard_core::status::Reason;
 use wskguard_vectors::backend::{Backend, Buffer, Observed, Run, Stop};
 use wskguard_vectors::format::{
-    AddressName, CategoryName, Combination, FamilyName, Information, IrqlName, Layer, Op, PhaseName, RequestName,
-    Size, Step, TypeName, WskFunction, WskInput, WskOutput, WskcallStep, WskctlStep,
+    AddressName, CategoryName, Combination, FamilyName, Information, IrqlName, Layer, Op, PhaseName, RequestName, Size,
+    Step, TypeName, WskFunction, WskInput, WskOutput, WskcallStep, WskctlStep,
 };
 
 use crate::context::{self, Context};
@@ -28,8 +28,17 @@ pub(crate) struct Live<'c> {
 
 impl<'c> Live<'c> {
     pub(crate) fn new(context: &'c Context) -> Self {
-        let guard = if context.npi() == Npi::Wskguard { context.guard().ok() } else { None };
-        Self { context, probe: None, guard, problem: Ok(()) }
+        let guard = if context.npi() == Npi::Wskguard {
+            context.guard().ok()
+        } else {
+            None
+        };
+        Self {
+            context,
+            probe: None,
+            guard,
+            problem: Ok(()),
+        }
     }
 
     /// Ends the last session; the first thing that was wrong at the end of any.
@@ -92,15 +101,24 @@ fn unsupported<T>(why: impl Into<String>) -> Result<T, Stop> {
 
 fn observed(done: &Done) -> Observed {
     let returned = done.outcome.returned.cast_unsigned();
-    let completed = done.is(Progress::COMPLETED).then(|| done.outcome.status.cast_unsigned());
+    let completed = done
+        .is(Progress::COMPLETED)
+        .then(|| done.outcome.status.cast_unsigned());
     let is_socket = done.is(Progress::IS_SOCKET) && done.information() != 0;
     Observed {
         status: Some(returned),
         irp_status: completed,
-        final_status: Some(if done.outcome.returned == status::PENDING { completed.unwrap_or(returned) } else { returned }),
+        final_status: Some(if done.outcome.returned == status::PENDING {
+            completed.unwrap_or(returned)
+        } else {
+            returned
+        }),
         information: (completed.is_some() && !is_socket).then(|| done.information()),
         returned: u32::try_from(done.outcome.output_returned).ok(),
-        buffer: Some(Buffer { bytes: done.output.clone(), base: 0 }),
+        buffer: Some(Buffer {
+            bytes: done.output.clone(),
+            base: 0,
+        }),
         pending: Some(done.outcome.returned == status::PENDING && completed.is_none()),
         ..Observed::default()
     }
@@ -108,7 +126,11 @@ fn observed(done: &Done) -> Observed {
 
 impl<'a> LiveRun<'a> {
     fn family(&self) -> Family {
-        if self.combination.family == Some(FamilyName::Inet6) { Family::V6 } else { Family::V4 }
+        if self.combination.family == Some(FamilyName::Inet6) {
+            Family::V6
+        } else {
+            Family::V4
+        }
     }
 
     fn category(&self) -> Category {
@@ -128,10 +150,19 @@ impl<'a> LiveRun<'a> {
             (None, Category::Datagram) => (2, 17),
             _ => (1, 6),
         };
-        let reactions = Reactions { slots: Slots::ALL.0, accepted_slots: Slots::ALL.0, inspect_action: 1, ..Reactions::default() };
+        let reactions = Reactions {
+            slots: Slots::ALL.0,
+            accepted_slots: Slots::ALL.0,
+            inspect_action: 1,
+            ..Reactions::default()
+        };
         let numbers = [self.family().number(), kind, protocol, category as u32];
         let call = self.client.call(Function::Socket).numbers(numbers).reactions(reactions);
-        if category == Category::Basic { call.without_callbacks() } else { call }
+        if category == Category::Basic {
+            call.without_callbacks()
+        } else {
+            call
+        }
     }
 
     fn make(&self, category: Category) -> Result<Socket<'a>> {
@@ -144,7 +175,11 @@ impl<'a> LiveRun<'a> {
         if let Some(named) = self.sockets.get(name) {
             return Ok(*named);
         }
-        let named = Named { socket: self.make(self.category())?, bound: false, peer: None };
+        let named = Named {
+            socket: self.make(self.category())?,
+            bound: false,
+            peer: None,
+        };
         self.sockets.insert(name.to_owned(), named);
         Ok(named)
     }
@@ -180,15 +215,25 @@ impl<'a> LiveRun<'a> {
     fn accepted(&mut self, name: &str, listener: &Socket<'a>) -> Result<()> {
         let near = self.make(Category::Connection)?;
         near.bind(self.family().loopback(0))?;
-        let reactions = Reactions { slots: Slots::ALL.0, ..Reactions::default() };
+        let reactions = Reactions {
+            slots: Slots::ALL.0,
+            ..Reactions::default()
+        };
         let accept = listener.accept_call(reactions).start()?;
         near.connect(listener.local_address()?)?;
         let far = listener.accepted(&accept.wait()?.checked_ok()?)?;
-        self.keep(name, Named { socket: far, bound: true, peer: Some(near) });
+        self.keep(
+            name,
+            Named {
+                socket: far,
+                bound: true,
+                peer: Some(near),
+            },
+        );
         Ok(())
     }
 
-    fn to_phase(&mut self, name: &str, phase: PhaseName) -> Result<Named<'a>> {
+    fn bring_to(&mut self, name: &str, phase: PhaseName) -> Result<Named<'a>> {
         match phase {
             PhaseName::Unbound | PhaseName::Any => self.socket(name),
             PhaseName::Bound => self.bind(name),
@@ -199,12 +244,16 @@ impl<'a> LiveRun<'a> {
 
     /// Every decision's reason is in the audit record; where the filter is in the path, it is read there.
     fn classify(&mut self, observed: &mut Observed, code: u32, call: impl FnOnce() -> Result<Done>) -> Result<Done> {
-        let Some(guard) = self.guard.as_mut() else { return call() };
+        let Some(guard) = self.guard.as_mut() else {
+            return call();
+        };
         guard.read_audit(wskguard_abi::audit_flags::FROM_NOW, 0)?;
         let done = call()?;
         let batch = guard.read_audit(0, 64)?;
         let record = batch.entries.iter().rev().find(|record| record.code == code);
-        let word = record.and_then(|record| Reason::from_u8(record.reason)).and_then(violation_word);
+        let word = record
+            .and_then(|record| Reason::from_u8(record.reason))
+            .and_then(violation_word);
         observed.violation = Some(word.unwrap_or(""));
         if word.is_some() {
             observed.recommended = record.map(|record| record.status);
@@ -218,7 +267,10 @@ impl<'a> LiveRun<'a> {
             Some(WskInput::Hex(hex)) => call.input(&hex.0),
             Some(WskInput::Unspecified(_)) => call.input(&[0; 4]),
             Some(WskInput::Sd(sd)) => {
-                let handle = self.descriptors.get(&sd.sd).context("a descriptor that was not cached")?;
+                let handle = self
+                    .descriptors
+                    .get(&sd.sd)
+                    .context("a descriptor that was not cached")?;
                 call.input_kind(Input::Handle, &handle.to_le_bytes()).sized_input(8)
             }
             Some(WskInput::Event(event)) => call.event_control(event.event.mask, crate::probe::WSK_NPI),
@@ -229,7 +281,11 @@ impl<'a> LiveRun<'a> {
             }
             Some(WskInput::Extension(_)) => call.input_kind(Input::Extension, &[0x5A; 16]).sized_input(24),
             Some(WskInput::Function(wish)) => {
-                let kind = if wish.function.is_some() { Input::ReceiveExCallback } else { Input::NullCallback };
+                let kind = if wish.function.is_some() {
+                    Input::ReceiveExCallback
+                } else {
+                    Input::NullCallback
+                };
                 call.input_kind(kind, &[]).sized_input(8)
             }
         })
@@ -239,7 +295,7 @@ impl<'a> LiveRun<'a> {
         if self.guard.is_none() && step.expect.as_ref().is_some_and(|expect| expect.violation.is_some()) {
             return unsupported("what breaks the contract is for the filter to classify");
         }
-        let named = self.to_phase(&wish.sock, wish.phase)?;
+        let named = self.bring_to(&wish.sock, wish.phase)?;
         let code = wish.code.option()?;
         let level = wish.level.level()?;
         let request = match wish.request {
@@ -280,7 +336,11 @@ impl<'a> LiveRun<'a> {
         let call = match wish.function {
             WskFunction::WskSocket => {
                 let call = self.create(self.category());
-                if wish.client.is_some() { call.null_target() } else { call }
+                if wish.client.is_some() {
+                    call.null_target()
+                } else {
+                    call
+                }
             }
             WskFunction::WskBind => {
                 let address = self.address(wish)?;
@@ -297,25 +357,47 @@ impl<'a> LiveRun<'a> {
             WskFunction::WskDisconnect => self.socket(name)?.socket.call(Function::Disconnect).null_buffer(),
             WskFunction::WskCloseSocket => self.socket(name)?.socket.close_call(),
             WskFunction::WskGetAddressInfo => {
-                let node: Vec<u8> = "no.such.host.invalid".encode_utf16().flat_map(u16::to_le_bytes).collect();
+                let node: Vec<u8> = "no.such.host.invalid"
+                    .encode_utf16()
+                    .flat_map(u16::to_le_bytes)
+                    .collect();
                 self.client.call(Function::GetAddressInfo).input(&node)
             }
             WskFunction::WskRegister | WskFunction::WskCaptureProviderNPI => {
                 let registered = self.probe.attach(Npi::Register)?;
-                let observed = Observed { status: Some(0), final_status: Some(0), ..Observed::default() };
-                return if registered.version >= 0x0100 { Ok(observed) } else { Err(anyhow!("version 0").into()) };
+                let observed = Observed {
+                    status: Some(0),
+                    final_status: Some(0),
+                    ..Observed::default()
+                };
+                return if registered.version >= 0x0100 {
+                    Ok(observed)
+                } else {
+                    Err(anyhow!("version 0").into())
+                };
             }
         };
         let call = if wish.irp { call } else { call.no_irp() };
         let null_client = wish.client.is_some();
-        let done = if null_client { call.unchecked().timeout(200).attempt()? } else { call.run()? };
+        let done = if null_client {
+            call.unchecked().timeout(200).attempt()?
+        } else {
+            call.run()?
+        };
         if null_client && done.outcome.request != 0 && done.is(Progress::TIMED_OUT) {
             self.probe.abandon(done.outcome.request)?;
         }
         let created = done.is(Progress::IS_SOCKET) && done.information() != 0;
         if wish.function == WskFunction::WskSocket && created {
             let socket = Socket::made(self.probe, self.client, &done, self.category(), self.family())?;
-            self.keep(name, Named { socket, bound: false, peer: None });
+            self.keep(
+                name,
+                Named {
+                    socket,
+                    bound: false,
+                    peer: None,
+                },
+            );
         }
         if wish.function == WskFunction::WskBind
             && let Some(named) = self.sockets.get_mut(name)
@@ -348,19 +430,32 @@ impl<'a> LiveRun<'a> {
 
     fn accept(&mut self, name: &str, wish: &WskcallStep) -> Result<Observed, Stop> {
         let listener = self.bind(name)?.socket;
-        let accept = listener.accept_call(Reactions { slots: Slots::ALL.0, ..Reactions::default() }).start()?;
+        let accept = listener
+            .accept_call(Reactions {
+                slots: Slots::ALL.0,
+                ..Reactions::default()
+            })
+            .start()?;
         if let Some(request) = &wish.request {
             let result = observed(&accept.first);
             self.requests.insert(request.clone(), accept);
             return Ok(result);
         }
         let near = self.make(Category::Connection)?;
-        near.bind(self.family().loopback(0))?.connect(listener.local_address()?)?;
+        near.bind(self.family().loopback(0))?
+            .connect(listener.local_address()?)?;
         let done = accept.wait()?;
         done.check_rules()?;
         if let Some(name) = &wish.name {
             let socket = listener.accepted(&done)?;
-            self.keep(name, Named { socket, bound: true, peer: Some(near) });
+            self.keep(
+                name,
+                Named {
+                    socket,
+                    bound: true,
+                    peer: Some(near),
+                },
+            );
         }
         Ok(observed(&done))
     }
@@ -382,7 +477,10 @@ impl<'a> LiveRun<'a> {
         (descriptor[0], descriptor[2], descriptor[3]) = (1, control, 0x80);
         let handle = self.client.cache_sd(&descriptor)?;
         self.descriptors.insert(name.to_owned(), handle);
-        Ok(Observed { status: Some(0), ..Observed::default() })
+        Ok(Observed {
+            status: Some(0),
+            ..Observed::default()
+        })
     }
 
     fn accept_event(&mut self, name: &str, accepted: &str) -> Result<Observed, Stop> {
@@ -390,16 +488,26 @@ impl<'a> LiveRun<'a> {
         let events = self.probe.events();
         listener.enable(WSK_EVENT_ACCEPT)?;
         let near = self.make(Category::Connection)?;
-        near.bind(self.family().loopback(0))?.connect(listener.local_address()?)?;
+        near.bind(self.family().loopback(0))?
+            .connect(listener.local_address()?)?;
         let event = events.wait_for(probe_protocol::probe::Happening::Accept, listener.id)?;
         let socket = listener.accepted_as(event.other);
-        self.keep(accepted, Named { socket, bound: true, peer: Some(near) });
+        self.keep(
+            accepted,
+            Named {
+                socket,
+                bound: true,
+                peer: Some(near),
+            },
+        );
         Ok(Observed::default())
     }
 
     fn conditional(&mut self, name: &str) -> Result<Observed, Stop> {
         let listener = self.make(Category::Listen)?;
-        listener.set_call(SO_CONDITIONAL_ACCEPT, SOL_SOCKET, &[1, 0, 0, 0]).ok()?;
+        listener
+            .set_call(SO_CONDITIONAL_ACCEPT, SOL_SOCKET, &[1, 0, 0, 0])
+            .ok()?;
         listener.bind(self.family().loopback(0))?;
         self.accepted(name, &listener)?;
         Ok(Observed::default())

@@ -2,16 +2,23 @@
 //!
 //! It runs wherever the drivers are loaded, on the test kernel and on Windows, and tells the two apart nowhere.
 #![cfg_attr(not(windows), allow(unused))]
+#![allow(
+    dead_code,
+    clippy::pedantic,
+    reason = "scripts read best in their own words; not every one uses all of them"
+)]
 
 #[cfg(windows)]
-#[allow(unsafe_code, reason = "calls the operating system")]
-mod device;
+mod bench;
 #[cfg(windows)]
 mod check;
 #[cfg(windows)]
 mod context;
 #[cfg(windows)]
 mod demo;
+#[cfg(windows)]
+#[allow(unsafe_code, reason = "calls the operating system")]
+mod device;
 #[cfg(windows)]
 mod fidelity;
 #[cfg(windows)]
@@ -39,7 +46,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "hlk", about = "Tests of wskguard.sys through a scripted client driver", version)]
+#[command(
+    name = "hlk",
+    about = "Tests of wskguard.sys through a scripted client driver",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -51,6 +62,8 @@ enum Command {
     List(Selection),
     /// Run the tests
     Run(RunOptions),
+    /// Measure what calls cost, with the filter and without
+    Bench(BenchOptions),
     /// Show what wskguard does, step by step
     #[cfg(windows)]
     Demo(demo::DemoOptions),
@@ -99,11 +112,34 @@ struct RunOptions {
     repeat: u32,
 }
 
+#[derive(Args, Debug)]
+struct BenchOptions {
+    /// Repetitions of each thread
+    #[arg(long, value_name = "COUNT", default_value_t = 20_000)]
+    iterations: u32,
+    /// Numbers of threads
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<u32>,
+    /// On real sockets, and not on those that the test kernel's provider answers at once
+    #[arg(long)]
+    host: bool,
+    /// Service name of the client driver
+    #[arg(long, value_name = "NAME", default_value = "probe")]
+    probe: String,
+}
+
 #[cfg(windows)]
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::List(selection) => runner::list(&selection),
         Command::Run(options) => runner::run(&options),
+        Command::Bench(options) => match bench::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("hlk: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Demo(options) => told(demo::run(&options)),
         Command::Leftovers => told(demo::leftovers()),
     }

@@ -50,7 +50,11 @@ pub(crate) fn tap(path: &Path, outcomes: &[Outcome]) -> Result<()> {
 }
 
 fn escape(text: &str) -> String {
-    let replaced = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let replaced = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;");
     replaced.chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }
 
@@ -68,7 +72,11 @@ pub(crate) fn junit(path: &Path, outcomes: &[Outcome]) -> Result<()> {
     for outcome in outcomes {
         let (class, name) = outcome.name.rsplit_once("::").unwrap_or(("", &outcome.name));
         let seconds = outcome.time.as_secs_f64();
-        let head = format!("  <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"", escape(class), escape(name));
+        let head = format!(
+            "  <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"",
+            escape(class),
+            escape(name)
+        );
         match &outcome.verdict {
             Verdict::Pass => writeln!(text, "{head}/>")?,
             Verdict::Fail(why) => writeln!(text, "{head}><failure>{}</failure></testcase>", escape(why))?,

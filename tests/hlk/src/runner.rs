@@ -115,7 +115,8 @@ fn carry_out(case: &Case, services: &Services) -> Result<()> {
     let body = catch_unwind(AssertUnwindSafe(|| match case.test.body {
         Body::Script(script) => script(&context),
         Body::Vector(vector) => suites::vectors::run(&context, vector),
-    })).unwrap_or_else(|_| Err(anyhow!("the test panicked")));
+    }))
+    .unwrap_or_else(|_| Err(anyhow!("the test panicked")));
     let end = context.finish();
     body.and(end)
 }
@@ -149,7 +150,10 @@ fn judge(verdict: Verdict, stops: &[String]) -> Verdict {
 
 pub(crate) fn run(options: &RunOptions) -> ExitCode {
     crate::probe::TRACE.store(options.trace, Ordering::Relaxed);
-    let services = Services { probe: options.probe.clone(), probe2: options.probe2.clone() };
+    let services = Services {
+        probe: options.probe.clone(),
+        probe2: options.probe2.clone(),
+    };
     let cases = cases(&options.selection);
     let mut outcomes = Vec::new();
     let mut watch = Watch::begin();
@@ -201,7 +205,10 @@ fn show(outcome: &Outcome, verbose: bool) {
         Verdict::Pass => {}
         Verdict::Skip(why) => println!("skip  {}: {why}", outcome.name),
         Verdict::Fail(why) => {
-            println!("FAIL  {} ({time:.2} s): {}\n      [{}]", outcome.name, outcome.purpose, outcome.requirement);
+            println!(
+                "FAIL  {} ({time:.2} s): {}\n      [{}]",
+                outcome.name, outcome.purpose, outcome.requirement
+            );
             why.lines().for_each(|line| println!("      {line}"));
         }
     }

@@ -28,8 +28,13 @@ pub(crate) struct Netio {
 impl Netio {
     /// Skips the test where the provider is not the test kernel's.
     pub(crate) fn open() -> Result<Self> {
-        let Ok(device) = Device::open(WIN32_NAME) else { return skip("the provider takes no script") };
-        let mut netio = Self { device, before: Configuration::default() };
+        let Ok(device) = Device::open(WIN32_NAME) else {
+            return skip("the provider takes no script");
+        };
+        let mut netio = Self {
+            device,
+            before: Configuration::default(),
+        };
         netio.tell(Operation::ClearRules, &[])?;
         // The reply is what is in force; putting it back changes nothing.
         let before: Configuration = netio.ask(Operation::Configure, Configuration::default().as_bytes())?;
@@ -39,10 +44,21 @@ impl Netio {
     }
 
     fn send(&self, operation: Operation, body: &[u8], room: usize) -> Result<Vec<u8>> {
-        let mut input = Header { version: VERSION, operation: operation as u32 }.as_bytes().to_vec();
+        let mut input = Header {
+            version: VERSION,
+            operation: operation as u32,
+        }
+        .as_bytes()
+        .to_vec();
         input.extend_from_slice(body);
-        let (completion, output) = self.device.control(IOCTL_EXECUTE, input, room, Duration::from_secs(5))?;
-        ensure!(completion.status == 0, "netio {operation:?}: {}", status::name(completion.status));
+        let (completion, output) = self
+            .device
+            .control(IOCTL_EXECUTE, input, room, Duration::from_secs(5))?;
+        ensure!(
+            completion.status == 0,
+            "netio {operation:?}: {}",
+            status::name(completion.status)
+        );
         Ok(output)
     }
 
@@ -64,13 +80,31 @@ impl Netio {
 
     /// Completions and callbacks at `DISPATCH_LEVEL`.
     pub(crate) fn at_dispatch(&self) -> Result<()> {
-        self.configure(Configuration { at_dispatch: 1, ..self.before }).map(drop)
+        self.configure(Configuration {
+            at_dispatch: 1,
+            ..self.before
+        })
+        .map(drop)
     }
 
     /// The next `count` calls of `function`.
-    pub(crate) fn rule(&self, function: Function, count: u32, action: Action, status: i32, flags: RuleFlags) -> Result<()> {
-        let rule =
-            Rule { function: function as u32, skip: 0, count, action: action as u32, status, milliseconds: 50, flags };
+    pub(crate) fn rule(
+        &self,
+        function: Function,
+        count: u32,
+        action: Action,
+        status: i32,
+        flags: RuleFlags,
+    ) -> Result<()> {
+        let rule = Rule {
+            function: function as u32,
+            skip: 0,
+            count,
+            action: action as u32,
+            status,
+            milliseconds: 50,
+            flags,
+        };
         self.tell(Operation::AddRule, rule.as_bytes())
     }
 
@@ -91,7 +125,9 @@ impl Netio {
 
     /// Lets held requests go on; how many there were.
     pub(crate) fn release(&self, function: Function) -> Result<u32> {
-        Ok(self.ask::<Number>(Operation::Release, Number { value: function as u32 }.as_bytes())?.value)
+        Ok(self
+            .ask::<Number>(Operation::Release, Number { value: function as u32 }.as_bytes())?
+            .value)
     }
 
     pub(crate) fn clear(&self) -> Result<()> {
@@ -103,7 +139,14 @@ impl Netio {
     }
 
     /// What the host says of an option of the socket bound to `address`.
-    pub(crate) fn host_option(&self, address: Address, kind: u32, connected: bool, level: u32, option: u32) -> Result<u32> {
+    pub(crate) fn host_option(
+        &self,
+        address: Address,
+        kind: u32,
+        connected: bool,
+        level: u32,
+        option: u32,
+    ) -> Result<u32> {
         let query = OptionQuery {
             family: address.family().number(),
             port: address.port().into(),
@@ -114,7 +157,11 @@ impl Netio {
             length: 4,
         };
         let reply: OptionReply = self.ask(Operation::HostOption, query.as_bytes())?;
-        ensure!(reply.status == 0, "the host's option {option:#x}: {}", status::name(reply.status));
+        ensure!(
+            reply.status == 0,
+            "the host's option {option:#x}: {}",
+            status::name(reply.status)
+        );
         let [a, b, c, d, ..] = reply.value;
         Ok(u32::from_le_bytes([a, b, c, d]))
     }
@@ -148,14 +195,21 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn begin() -> Self {
-        let mut watch = Self { verifier: Verifier::open().ok(), seen: 0 };
+        let mut watch = Self {
+            verifier: Verifier::open().ok(),
+            seen: 0,
+        };
         watch.new_stops();
         watch
     }
 
     /// Stops since the last look, for people.
     pub(crate) fn new_stops(&mut self) -> Vec<String> {
-        let stops = self.verifier.as_ref().and_then(|verifier| verifier.stops().ok()).unwrap_or_default();
+        let stops = self
+            .verifier
+            .as_ref()
+            .and_then(|verifier| verifier.stops().ok())
+            .unwrap_or_default();
         let fresh: Vec<_> = stops.iter().filter(|stop| stop.sequence > self.seen).collect();
         let texts = fresh.iter().map(|stop| Shown(stop).to_string()).collect();
         self.seen = fresh.iter().map(|stop| stop.sequence).fold(self.seen, u32::max);

@@ -21,6 +21,7 @@ use crate::status::{
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
 };
 
+const SO_DEBUG: u32 = 0x1;
 const SO_REUSEADDR: u32 = 0x4;
 const SO_KEEPALIVE: u32 = 0x8;
 const SO_DONTROUTE: u32 = 0x10;
@@ -112,6 +113,10 @@ impl Inner {
                 let sharing = (self.options.reuse, &mut self.options.exclusive);
                 set_sharing(control, sharing)
             }
+            (SOL_SOCKET, SO_DEBUG) => {
+                let value = is_true(control).ok_or(STATUS_BUFFER_TOO_SMALL);
+                value.map(|value| self.options.debug = value)
+            }
             (SOL_SOCKET, SO_CONDITIONAL_ACCEPT) => self.set_conditional_accept(socket, control),
             (SOL_SOCKET, SO_WSK_SECURITY) => self.set_security(socket, control),
             (SOL_SOCKET, SO_WSK_EVENT_CALLBACK) => Err(status_without_irp(&control.change_events(socket))),
@@ -186,6 +191,7 @@ impl Inner {
         match (control.level, control.code) {
             (SOL_SOCKET, SO_REUSEADDR) => flag(self.options.reuse),
             (SOL_SOCKET, SO_EXCLUSIVEADDRUSE) => flag(self.options.exclusive),
+            (SOL_SOCKET, SO_DEBUG) => flag(self.options.debug),
             (SOL_SOCKET, SO_CONDITIONAL_ACCEPT) if matches!(socket.category, Category::Listen | Category::Stream) => {
                 flag(self.options.conditional_accept)
             }

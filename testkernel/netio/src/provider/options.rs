@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) reuse: bool,
     pub(crate) exclusive: bool,
     pub(crate) conditional_accept: bool,
+    /// `SO_DEBUG`, which Windows keeps and otherwise does nothing with.
+    pub(crate) debug: bool,
     /// `SO_WSK_SECURITY`: a cached security descriptor, by address.
     pub(crate) security: usize,
     /// That descriptor grants access, so that others may share the address.

@@ -73,10 +73,19 @@ pub(super) fn run(session: &Shared<Session>, wish: &Bench) -> Result<BenchReport
     let (started, first_stamp) = (ke::ticks(), time_stamp());
     on_threads(threads, work, |index| {
         let samples = (index == 0).then(|| samples.clone());
-        Shared::try_new(Worker { client: client.clone(), wish: *wish, workload, sums: sums.clone(), samples })
+        Shared::try_new(Worker {
+            client: client.clone(),
+            wish: *wish,
+            workload,
+            sums: sums.clone(),
+            samples,
+        })
     })
     .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let (elapsed, stamps) = (ke::ticks().wrapping_sub(started), time_stamp().wrapping_sub(first_stamp));
+    let (elapsed, stamps) = (
+        ke::ticks().wrapping_sub(started),
+        time_stamp().wrapping_sub(first_stamp),
+    );
     let (median, percentile99) = quantiles(&samples, wish.iterations as usize);
     Ok(BenchReport {
         status: sums.status.load(Ordering::Acquire),
@@ -100,7 +109,9 @@ fn per_second(stamps: u64, elapsed: u64) -> u64 {
 fn quantiles(samples: &Samples, iterations: usize) -> (u64, u64) {
     let mut times = samples.times.lock();
     let count = iterations.min(SAMPLES);
-    let Some(taken) = times.get_mut(..count) else { return (0, 0) };
+    let Some(taken) = times.get_mut(..count) else {
+        return (0, 0);
+    };
     taken.sort_unstable();
     let at = |part: usize| taken.get(count.saturating_mul(part) / 100).copied().unwrap_or(0);
     (at(50), at(99))
@@ -108,7 +119,10 @@ fn quantiles(samples: &Samples, iterations: usize) -> (u64, u64) {
 
 fn work(worker: &Worker) {
     if let Err(status) = worker.measure() {
-        let _ = worker.sums.status.compare_exchange(0, status, Ordering::AcqRel, Ordering::Acquire);
+        let _ = worker
+            .sums
+            .status
+            .compare_exchange(0, status, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -155,7 +169,9 @@ impl Worker {
                 *place = time;
             }
         }
-        self.sums.iterations.fetch_add(self.wish.iterations.into(), Ordering::AcqRel);
+        self.sums
+            .iterations
+            .fetch_add(self.wish.iterations.into(), Ordering::AcqRel);
         self.sums.cycles.fetch_add(sum, Ordering::AcqRel);
         self.sums.least.fetch_min(least, Ordering::AcqRel);
         Ok(())
@@ -165,7 +181,7 @@ impl Worker {
         let (client, dispatch) = self.client.provider().ok_or(STATUS_INVALID_PARAMETER)?;
         // SAFETY: the provider's dispatch is resident while the client is attached.
         let socket = unsafe { (*dispatch).WskSocket }.ok_or(STATUS_INVALID_PARAMETER)?;
-        let (kind, protocol) = if category == Category::Datagram { (2, 17) } else { (1, 6) };
+        let (kind, protocol) = super::kind_and_protocol(category, self.wish.protocol);
         let [low, high, ..] = self.wish.family.to_le_bytes();
         let family = u16::from_le_bytes([low, high]);
         let (none, flags) = (null_mut(), category as u32);
@@ -177,21 +193,34 @@ impl Worker {
     }
 
     fn address(&self) -> SOCKADDR_INET {
-        let mut address = SOCKADDR_INET { Ipv6: SOCKADDR_IN6::default() };
+        let mut address = SOCKADDR_INET {
+            Ipv6: SOCKADDR_IN6::default(),
+        };
         if self.wish.family == u32::from(wsk_sys::AF_INET6) {
-            let mut loopback = SOCKADDR_IN6 { sin6_family: wsk_sys::AF_INET6, ..SOCKADDR_IN6::default() };
+            let mut loopback = SOCKADDR_IN6 {
+                sin6_family: wsk_sys::AF_INET6,
+                ..SOCKADDR_IN6::default()
+            };
             let [.., last] = &mut loopback.sin6_addr;
             *last = 1;
             address.Ipv6 = loopback;
         } else {
-            address.Ipv4 =
-                SOCKADDR_IN { sin_family: wsk_sys::AF_INET, sin_addr: [127, 0, 0, 1], ..SOCKADDR_IN::default() };
+            address.Ipv4 = SOCKADDR_IN {
+                sin_family: wsk_sys::AF_INET,
+                sin_addr: [127, 0, 0, 1],
+                ..SOCKADDR_IN::default()
+            };
         }
         address
     }
 
     fn sockets(&self, lean: Shared<Lean>, category: Category, count: usize) -> Result<Sockets<'_>, NTSTATUS> {
-        let mut sockets = Sockets { worker: self, lean, list: [null_mut(); MAX_SOCKETS], count: 0 };
+        let mut sockets = Sockets {
+            worker: self,
+            lean,
+            list: [null_mut(); MAX_SOCKETS],
+            count: 0,
+        };
         for _ in 0..count.clamp(1, MAX_SOCKETS) {
             sockets.add(category)?;
         }
@@ -253,16 +282,32 @@ impl Worker {
         let result = self.repeat(|index| {
             let next = index.wrapping_add(1).checked_rem(sockets.count).unwrap_or(0);
             let (from, to) = (sockets.at(index), sockets.at(next));
-            let address = addresses.get(next).and_then(Option::as_ref).ok_or(STATUS_INVALID_PARAMETER)?.data().cast();
+            let address = addresses
+                .get(next)
+                .and_then(Option::as_ref)
+                .ok_or(STATUS_INVALID_PARAMETER)?
+                .data()
+                .cast();
             // SAFETY: datagram sockets have the datagram table.
             let send = unsafe { (*dispatch::<WSK_PROVIDER_DATAGRAM_DISPATCH>(from)).WskSendTo };
             // SAFETY: as above.
             let receive = unsafe { (*dispatch::<WSK_PROVIDER_DATAGRAM_DISPATCH>(to)).WskReceiveFrom };
-            let (Some(send), Some(receive)) = (send, receive) else { return Err(STATUS_INVALID_PARAMETER) };
+            let (Some(send), Some(receive)) = (send, receive) else {
+                return Err(STATUS_INVALID_PARAMETER);
+            };
             let posted = receiving.start(|irp| {
                 // SAFETY: the buffer outlives the request; no address or control messages are asked for.
                 unsafe {
-                    receive(to, &raw mut into, 0, null_mut(), null_mut(), null_mut(), null_mut(), irp)
+                    receive(
+                        to,
+                        &raw mut into,
+                        0,
+                        null_mut(),
+                        null_mut(),
+                        null_mut(),
+                        null_mut(),
+                        irp,
+                    )
                 }
             });
             check(sockets.lean.call(|irp| {
@@ -290,7 +335,9 @@ impl Worker {
         let send = unsafe { (*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(near)).WskSend };
         // SAFETY: as above.
         let receive = unsafe { (*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(far)).WskReceive };
-        let (Some(send), Some(receive)) = (send, receive) else { return Err(STATUS_INVALID_PARAMETER) };
+        let (Some(send), Some(receive)) = (send, receive) else {
+            return Err(STATUS_INVALID_PARAMETER);
+        };
         let result = self.repeat(|_| {
             // SAFETY: the buffer outlives the request.
             let posted = receiving.start(|irp| unsafe { receive(far, &raw mut into, 0, irp) });
@@ -320,7 +367,14 @@ fn close(lean: &Lean, socket: PWSK_SOCKET) -> Result<(), NTSTATUS> {
 fn buffer(bytes: usize) -> Result<(WSK_BUF, Buffer), NTSTATUS> {
     let mut memory = Buffer::filled(bytes, b'x').ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     memory.describe(1).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    Ok((WSK_BUF { Mdl: memory.mdl(), Offset: 0, Length: bytes }, memory))
+    Ok((
+        WSK_BUF {
+            Mdl: memory.mdl(),
+            Offset: 0,
+            Length: bytes,
+        },
+        memory,
+    ))
 }
 
 impl Sockets<'_> {
@@ -348,7 +402,11 @@ impl Sockets<'_> {
         let bind = unsafe { (*dispatch::<WSK_PROVIDER_LISTEN_DISPATCH>(socket)).WskBind };
         let bind = bind.ok_or(STATUS_INVALID_PARAMETER)?;
         // SAFETY: the address outlives the call, which is waited for.
-        check(self.lean.call(|irp| unsafe { bind(socket, (&raw mut address).cast(), 0, irp) })).map(drop)
+        check(
+            self.lean
+                .call(|irp| unsafe { bind(socket, (&raw mut address).cast(), 0, irp) }),
+        )
+        .map(drop)
     }
 
     fn bind_all(&self) -> Result<(), NTSTATUS> {
@@ -380,7 +438,9 @@ impl Sockets<'_> {
         let accept = unsafe { (*dispatch::<WSK_PROVIDER_LISTEN_DISPATCH>(listener)).WskAccept };
         // SAFETY: the socket has the connection table.
         let connect = unsafe { (*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(near)).WskConnect };
-        let (Some(accept), Some(connect)) = (accept, connect) else { return Err(STATUS_INVALID_PARAMETER) };
+        let (Some(accept), Some(connect)) = (accept, connect) else {
+            return Err(STATUS_INVALID_PARAMETER);
+        };
         let accepted = accepting.start(|irp| {
             // SAFETY: a socket without callbacks; no addresses are asked for.
             unsafe { accept(listener, 0, null_mut(), core::ptr::null(), null_mut(), null_mut(), irp) }

@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use wdk_rtl::irp;
 use wdk_sys::{
-    DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, STATUS_TIMEOUT,
+    DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_TIMEOUT,
     ntddk::{IoAllocateIrp, IoCancelIrp, IoFreeIrp, IoReuseIrp},
 };
 
@@ -42,7 +43,11 @@ impl Lean {
         if irp.is_null() {
             return None;
         }
-        let lean = Shared::try_new(Self { irp, done: ke::Event::uninitialised(), stuck: AtomicU32::new(0) })?;
+        let lean = Shared::try_new(Self {
+            irp,
+            done: ke::Event::uninitialised(),
+            stuck: AtomicU32::new(0),
+        })?;
         lean.done.init();
         Some(lean)
     }

@@ -6,7 +6,7 @@ mod random;
 mod stress;
 mod transfer;
 
-use probe_protocol::probe::{Op, put, take};
+use probe_protocol::probe::{Category, Op, put, take};
 use wdk_sys::{NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_PENDING};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -35,6 +35,16 @@ fn wish<T: FromBytes + Immutable + KnownLayout + Copy>(body: &[u8]) -> Result<T,
 fn answer<T: IntoBytes + Immutable>(reply: &mut [u8], value: &T) -> Result<usize, NTSTATUS> {
     put(reply, value).ok_or(STATUS_BUFFER_TOO_SMALL)?;
     Ok(size_of::<T>())
+}
+
+/// Socket type and protocol of a category's sockets, unless the script asks for a protocol.
+fn kind_and_protocol(category: Category, asked: u32) -> (u16, u32) {
+    let (kind, protocol) = if category == Category::Datagram {
+        (2, 17)
+    } else {
+        (1, 6)
+    };
+    (kind, if asked == 0 { protocol } else { asked })
 }
 
 /// Launches and waits; `Err`: it did not end in time, not even cancelled in half the time again.
@@ -72,7 +82,11 @@ fn keeps_the_rules(request: &Request) -> bool {
 }
 
 /// Runs `body` on `count` threads and waits for all of them.
-fn on_threads<C: Send + Sync>(count: usize, body: fn(&C), mut context: impl FnMut(usize) -> Option<Shared<C>>) -> Option<()> {
+fn on_threads<C: Send + Sync>(
+    count: usize,
+    body: fn(&C),
+    mut context: impl FnMut(usize) -> Option<Shared<C>>,
+) -> Option<()> {
     let mut threads: [Option<ke::Thread>; MAX_THREADS] = [const { None }; MAX_THREADS];
     let mut complete = true;
     for (index, thread) in threads.iter_mut().enumerate().take(count) {

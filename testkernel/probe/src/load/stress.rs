@@ -16,8 +16,20 @@ use crate::socket::{Socket, Stage};
 const MAX_SOCKETS: usize = 64;
 const SOL_SOCKET: u32 = 0xFFFF;
 /// Options that clients set and get, and some that no provider has.
-const OPTIONS: [u32; 12] =
-    [0x4, 0x8, 0x20, 0x80, 0x100, 0x1, 0x10, 0x1001, 0x1002, 0xFFFF_FF7F, 0xFFFF_FFFB, 0x7ABC];
+const OPTIONS: [u32; 12] = [
+    0x4,
+    0x8,
+    0x20,
+    0x80,
+    0x100,
+    0x1,
+    0x10,
+    0x1001,
+    0x1002,
+    0xFFFF_FF7F,
+    0xFFFF_FFFB,
+    0x7ABC,
+];
 
 /// Sums over all threads.
 #[derive(Default)]
@@ -52,7 +64,12 @@ pub(super) fn run(session: &Shared<Session>, wish: &Stress) -> Result<StressRepo
     let started = ke::ticks();
     let threads = (wish.threads as usize).clamp(1, MAX_THREADS);
     on_threads(threads, work, |number| {
-        Shared::try_new(Worker { session: session.clone(), sums: sums.clone(), wish: *wish, number })
+        Shared::try_new(Worker {
+            session: session.clone(),
+            sums: sums.clone(),
+            wish: *wish,
+            number,
+        })
     })
     .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     let line = sums.line.load(Ordering::Acquire);
@@ -95,7 +112,10 @@ fn work(worker: &Worker) {
 
 impl Worker {
     fn fault(&self, line: u32) {
-        let _ = self.sums.line.compare_exchange(0, line, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .sums
+            .line
+            .compare_exchange(0, line, Ordering::AcqRel, Ordering::Acquire);
     }
 
     fn step(&self, place: &mut Place, random: &mut Random) {
@@ -112,7 +132,10 @@ impl Worker {
             70..85 => self.start(place, &socket, random, raise),
             85..95 => self.cancel(place, raise),
             _ => {
-                let call = Call { function: Function::GetLocalAddress as u32, ..Call::default() };
+                let call = Call {
+                    function: Function::GetLocalAddress as u32,
+                    ..Call::default()
+                };
                 self.now(&socket, call, &[], raise);
             }
         }
@@ -160,23 +183,39 @@ impl Worker {
     }
 
     fn now(&self, socket: &Shared<Socket>, call: Call, data: &[u8], raise: bool) -> Option<NTSTATUS> {
-        let call = Call { socket: socket.id.load(Ordering::Relaxed), ..call };
+        let call = Call {
+            socket: socket.id.load(Ordering::Relaxed),
+            ..call
+        };
         let request = self.prepare(&call, data)?;
-        if self.launch(&request, raise) { self.end(&request) } else { None }
+        if self.launch(&request, raise) {
+            self.end(&request)
+        } else {
+            None
+        }
     }
 
     fn open(&self, place: &mut Place, random: &mut Random, raise: bool) {
-        let categories = [Category::Listen, Category::Connection, Category::Datagram, Category::Stream];
-        let Some(category) = random.pick(&categories) else { return };
-        let (kind, protocol) = if category == Category::Datagram { (2, 17) } else { (1, 6) };
+        let categories = [
+            Category::Listen,
+            Category::Connection,
+            Category::Datagram,
+            Category::Stream,
+        ];
+        let Some(category) = random.pick(&categories) else {
+            return;
+        };
+        let (kind, protocol) = super::kind_and_protocol(category, self.wish.protocol);
         let mut call = Call {
             function: Function::Socket as u32,
             client: self.wish.client,
-            numbers: [self.wish.family, kind, protocol, category as u32],
+            numbers: [self.wish.family, u32::from(kind), protocol, category as u32],
             ..Call::default()
         };
         call.reactions.slots = if random.below(2) == 0 { Slots::ALL.0 } else { 0 };
-        let Some(request) = self.prepare(&call, &[]) else { return };
+        let Some(request) = self.prepare(&call, &[]) else {
+            return;
+        };
         let created = request.created.clone();
         if !self.launch(&request, raise) {
             return;
@@ -191,7 +230,10 @@ impl Worker {
 
     fn close(&self, place: &mut Place, raise: bool) {
         let Some(socket) = place.socket.take() else { return };
-        let call = Call { function: Function::CloseSocket as u32, ..Call::default() };
+        let call = Call {
+            function: Function::CloseSocket as u32,
+            ..Call::default()
+        };
         if self.now(&socket, call, &[], raise).is_none_or(|status| status < 0) {
             self.fault(line!());
         }
@@ -244,7 +286,12 @@ impl Worker {
 
     fn bind(&self, socket: &Shared<Socket>, raise: bool) {
         let (address, address_length) = self.loopback();
-        let call = Call { function: Function::Bind as u32, address, address_length, ..Call::default() };
+        let call = Call {
+            function: Function::Bind as u32,
+            address,
+            address_length,
+            ..Call::default()
+        };
         self.now(socket, call, &[], raise);
     }
 
@@ -266,7 +313,9 @@ impl Worker {
             output_size: 64,
             ..Call::default()
         };
-        let Some(request) = self.prepare(&call, &[]) else { return };
+        let Some(request) = self.prepare(&call, &[]) else {
+            return;
+        };
         if self.launch(&request, raise) {
             place.pending = Some(request);
         }

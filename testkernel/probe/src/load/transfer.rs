@@ -15,7 +15,10 @@ use crate::shared::Shared;
 
 /// The byte at `offset`.
 fn pattern(seed: u32, offset: u64) -> u8 {
-    let [.., high] = offset.wrapping_add(u64::from(seed)).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
+    let [.., high] = offset
+        .wrapping_add(u64::from(seed))
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .to_le_bytes();
     high
 }
 
@@ -27,11 +30,11 @@ struct Leg {
     piece: usize,
     seed: u32,
     timeout_ms: u32,
-    result: SpinLock<Result_>,
+    result: SpinLock<Moved>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Result_ {
+struct Moved {
     status: NTSTATUS,
     bytes: u64,
     wrong: u32,
@@ -39,13 +42,15 @@ struct Result_ {
 }
 
 fn run_leg(leg: &Leg) {
-    let mut result = Result_::default();
+    let mut result = Moved::default();
     while result.bytes < leg.bytes && result.status >= 0 {
         let left = usize::try_from(leg.bytes.saturating_sub(result.bytes)).unwrap_or(usize::MAX);
         let piece = leg.piece.min(left);
         leg.request.arguments.set_data_length(piece);
         if leg.sends {
-            leg.request.arguments.fill_input(piece, |index| pattern(leg.seed, result.bytes.wrapping_add(index as u64)));
+            leg.request.arguments.fill_input(piece, |index| {
+                pattern(leg.seed, result.bytes.wrapping_add(index as u64))
+            });
         }
         result.requests = result.requests.saturating_add(1);
         match carry_out(&leg.request, false, leg.timeout_ms) {
@@ -68,7 +73,11 @@ fn run_leg(leg: &Leg) {
 
 fn call(function: Function, socket: u32, piece: u32, address: Option<[u8; 28]>) -> Call {
     let sends = matches!(function, Function::Send | Function::SendTo);
-    let (input, output) = if sends { (Input::Bytes, Output::Null) } else { (Input::Null, Output::Bytes) };
+    let (input, output) = if sends {
+        (Input::Bytes, Output::Null)
+    } else {
+        (Input::Null, Output::Bytes)
+    };
     Call {
         function: function as u32,
         socket,
@@ -123,7 +132,7 @@ fn stream(session: &Shared<Session>, wish: &Transfer) -> Result<TransferReport, 
             piece: piece as usize,
             seed,
             timeout_ms: wish.timeout_ms,
-            result: SpinLock::new(Result_::default()),
+            result: SpinLock::new(Moved::default()),
         })
         .ok_or(STATUS_INSUFFICIENT_RESOURCES)
     };
@@ -131,17 +140,28 @@ fn stream(session: &Shared<Session>, wish: &Transfer) -> Result<TransferReport, 
     let legs = [
         Some(leg(Function::Send, wish.from, wish.send_size, wish.seed)?),
         Some(leg(Function::Receive, wish.to, wish.receive_size, wish.seed)?),
-        (wish.both != 0).then(|| leg(Function::Send, wish.to, wish.send_size, back)).transpose()?,
-        (wish.both != 0).then(|| leg(Function::Receive, wish.from, wish.receive_size, back)).transpose()?,
+        (wish.both != 0)
+            .then(|| leg(Function::Send, wish.to, wish.send_size, back))
+            .transpose()?,
+        (wish.both != 0)
+            .then(|| leg(Function::Receive, wish.from, wish.receive_size, back))
+            .transpose()?,
     ];
     let count = if wish.both != 0 { 4 } else { 2 };
     let started = ke::ticks();
     on_threads(count, run_leg, |index| legs.get(index)?.clone()).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let mut report = TransferReport { ticks: ke::ticks().wrapping_sub(started), ..TransferReport::default() };
+    let mut report = TransferReport {
+        ticks: ke::ticks().wrapping_sub(started),
+        ..TransferReport::default()
+    };
     for (index, leg) in legs.iter().flatten().enumerate() {
         let result = *leg.result.lock();
         let way = index / 2;
-        let place = if leg.sends { report.sent.get_mut(way) } else { report.received.get_mut(way) };
+        let place = if leg.sends {
+            report.sent.get_mut(way)
+        } else {
+            report.received.get_mut(way)
+        };
         if let Some(place) = place {
             *place = result.bytes;
         }
@@ -158,12 +178,15 @@ fn stream(session: &Shared<Session>, wish: &Transfer) -> Result<TransferReport, 
 fn datagrams(session: &Shared<Session>, wish: &Transfer) -> Result<TransferReport, NTSTATUS> {
     let mut report = TransferReport::default();
     let started = ke::ticks();
-    let ways = [(wish.from, wish.to, wish.to_address), (wish.to, wish.from, wish.from_address)];
+    let ways = [
+        (wish.from, wish.to, wish.to_address),
+        (wish.to, wish.from, wish.from_address),
+    ];
     for (way, (from, to, address)) in ways.into_iter().enumerate().take(if wish.both != 0 { 2 } else { 1 }) {
         let send = request(session, Function::SendTo, from, wish.send_size, Some(address))?;
         let receive = request(session, Function::ReceiveFrom, to, wish.receive_size, None)?;
-        let seed = wish.seed.wrapping_add(u32::try_from(way).unwrap_or(0));
-        let result = exchange(&send, &receive, wish, seed);
+        let start = wish.seed.wrapping_add(u32::try_from(way).unwrap_or(0));
+        let result = exchange(&send, &receive, wish, start);
         if let (Some(sent), Some(received)) = (report.sent.get_mut(way), report.received.get_mut(way)) {
             *sent = result.bytes;
             *received = result.bytes;
@@ -182,27 +205,31 @@ fn datagrams(session: &Shared<Session>, wish: &Transfer) -> Result<TransferRepor
 }
 
 /// One datagram at a time, its receive posted before it is sent.
-fn exchange(send: &Shared<Request>, receive: &Shared<Request>, wish: &Transfer, seed: u32) -> Result_ {
-    let mut result = Result_ { status: STATUS_SUCCESS, ..Result_::default() };
+fn exchange(send: &Shared<Request>, receive: &Shared<Request>, wish: &Transfer, start: u32) -> Moved {
+    let mut result = Moved {
+        status: STATUS_SUCCESS,
+        ..Moved::default()
+    };
     while result.bytes < wish.bytes {
         let left = usize::try_from(wish.bytes.saturating_sub(result.bytes)).unwrap_or(usize::MAX);
         let piece = (wish.send_size as usize).min(left);
         send.arguments.set_data_length(piece);
-        send.arguments.fill_input(piece, |index| pattern(seed, result.bytes.wrapping_add(index as u64)));
+        send.arguments
+            .fill_input(piece, |index| pattern(start, result.bytes.wrapping_add(index as u64)));
         result.requests = result.requests.saturating_add(2);
         receive.launch(receive, false);
-        let sent = carry_out(send, false, wish.timeout_ms);
-        let received = wait(receive, wish.timeout_ms);
-        let (Ok((sent, _)), Ok((received, moved))) = (sent, received) else {
+        let gone = carry_out(send, false, wish.timeout_ms);
+        let come = wait(receive, wish.timeout_ms);
+        let (Ok((out_status, _)), Ok((in_status, moved))) = (gone, come) else {
             result.status = STATUS_TIMEOUT;
             break;
         };
-        if sent < 0 || received < 0 {
-            result.status = sent.min(received);
+        if out_status < 0 || in_status < 0 {
+            result.status = out_status.min(in_status);
             break;
         }
         let wrong = receive.arguments.count_output(moved, |index, byte| {
-            byte != pattern(seed, result.bytes.wrapping_add(index as u64))
+            byte != pattern(start, result.bytes.wrapping_add(index as u64))
         });
         let missing = u32::from(moved != piece);
         result.wrong = result.wrong.saturating_add(wrong).saturating_add(missing);

@@ -89,6 +89,8 @@ wire_struct! {
         at_dispatch: u32,
         /// `AF_*`.
         family: u32,
+        /// Protocol of every socket; 0: the category's.
+        protocol: u32,
     }
     /// Answer to that.
     StressReport {
@@ -133,6 +135,10 @@ wire_struct! {
         code: u32,
         /// Its level.
         level: u32,
+        /// Protocol of every socket; 0: the category's.
+        protocol: u32,
+        /// Zero.
+        reserved: u32,
     }
     /// Answer to that. Ticks are those of the processor's time stamp counter, summed over threads.
     BenchReport {

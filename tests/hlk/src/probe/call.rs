@@ -36,8 +36,18 @@ macro_rules! flags {
 #[allow(dead_code, reason = "every argument can be stated")]
 impl<'p> CallBuilder<'p> {
     pub(crate) fn new(probe: &'p Probe, function: Function) -> Self {
-        let call = Call { function: function as u32, timeout_ms: DEFAULT_MS, ..Call::default() };
-        Self { probe, call, data: Vec::new(), control: Vec::new(), check_rules: true }
+        let call = Call {
+            function: function as u32,
+            timeout_ms: DEFAULT_MS,
+            ..Call::default()
+        };
+        Self {
+            probe,
+            call,
+            data: Vec::new(),
+            control: Vec::new(),
+            check_rules: true,
+        }
     }
 
     flags! {
@@ -232,7 +242,12 @@ impl<'p> CallBuilder<'p> {
     pub(crate) fn run(&self) -> Result<Done> {
         let done = self.send(CallFlags(0))?;
         if done.outcome.is(Progress::TIMED_OUT) {
-            bail!("{:?} did not complete in {} ms: {:?}", done.function, self.call.timeout_ms, done.outcome);
+            bail!(
+                "{:?} did not complete in {} ms: {:?}",
+                done.function,
+                self.call.timeout_ms,
+                done.outcome
+            );
         }
         if self.check_rules {
             done.check_rules()?;
@@ -264,13 +279,23 @@ impl<'p> CallBuilder<'p> {
     /// Makes the call and does not wait.
     pub(crate) fn start(&self) -> Result<Pending<'p>> {
         let first = self.send(CallFlags::ASYNC)?;
-        Ok(Pending { probe: self.probe, request: first.outcome.request, first, room: self.room() })
+        Ok(Pending {
+            probe: self.probe,
+            request: first.outcome.request,
+            first,
+            room: self.room(),
+        })
     }
 
     /// Does not call yet.
     pub(crate) fn prepare(&self) -> Result<Pending<'p>> {
         let first = self.send(CallFlags::PREPARE)?;
-        Ok(Pending { probe: self.probe, request: first.outcome.request, first, room: self.room() })
+        Ok(Pending {
+            probe: self.probe,
+            request: first.outcome.request,
+            first,
+            room: self.room(),
+        })
     }
 
     fn room(&self) -> usize {
@@ -291,7 +316,11 @@ pub(crate) struct Pending<'p> {
 #[allow(dead_code, reason = "every operation can be asked for")]
 impl Pending<'_> {
     fn operate(&self, op: Op, timeout_ms: u32, flags: CallFlags) -> Result<Done> {
-        let request = RequestRef { request: self.request, timeout_ms, flags: flags.0 };
+        let request = RequestRef {
+            request: self.request,
+            timeout_ms,
+            flags: flags.0,
+        };
         let reply = self.probe.execute(op, &[request.as_bytes()], self.room, timeout_ms)?;
         Done::parse(self.first.function, &reply)
     }
@@ -324,14 +353,21 @@ impl Pending<'_> {
     pub(crate) fn cancel(&self) -> Result<Done> {
         let done = self.operate(Op::Cancel, DEFAULT_MS, CallFlags(0))?;
         if done.outcome.is(Progress::TIMED_OUT) {
-            bail!("{:?} did not complete in {DEFAULT_MS} ms after its cancellation", done.function);
+            bail!(
+                "{:?} did not complete in {DEFAULT_MS} ms after its cancellation",
+                done.function
+            );
         }
         Ok(done)
     }
 
     /// `IoCancelIrp`, and does not wait.
     pub(crate) fn cancel_only(&self, at_dispatch: bool) -> Result<Done> {
-        let flags = if at_dispatch { CallFlags::AT_DISPATCH } else { CallFlags(0) };
+        let flags = if at_dispatch {
+            CallFlags::AT_DISPATCH
+        } else {
+            CallFlags(0)
+        };
         self.operate(Op::Cancel, 0, flags)
     }
 
@@ -351,7 +387,15 @@ impl Pending<'_> {
 
     /// Forgets it.
     pub(crate) fn free(self) -> Result<()> {
-        self.probe.tell(Op::Free, RequestRef { request: self.request, timeout_ms: 0, flags: 0 }.as_bytes())
+        self.probe.tell(
+            Op::Free,
+            RequestRef {
+                request: self.request,
+                timeout_ms: 0,
+                flags: 0,
+            }
+            .as_bytes(),
+        )
     }
 }
 
@@ -370,9 +414,16 @@ pub(crate) struct Done {
 impl Done {
     fn parse(function: Function, reply: &[u8]) -> Result<Self> {
         let (outcome, rest) = take::<Outcome>(reply).context("a short reply")?;
-        let (output, rest) = rest.split_at_checked(outcome.output_length as usize).context("a short reply")?;
+        let (output, rest) = rest
+            .split_at_checked(outcome.output_length as usize)
+            .context("a short reply")?;
         let control = rest.get(..outcome.control_length as usize).context("a short reply")?;
-        Ok(Self { function, outcome, output: output.to_vec(), control: control.to_vec() })
+        Ok(Self {
+            function,
+            outcome,
+            output: output.to_vec(),
+            control: control.to_vec(),
+        })
     }
 
     pub(crate) fn is(&self, progress: Progress) -> bool {
@@ -381,7 +432,11 @@ impl Done {
 
     /// The final status: of the IRP where there is one that completed, else what was returned.
     pub(crate) fn result(&self) -> i32 {
-        if self.is(Progress::COMPLETED) { self.outcome.status } else { self.outcome.returned }
+        if self.is(Progress::COMPLETED) {
+            self.outcome.status
+        } else {
+            self.outcome.returned
+        }
     }
 
     /// This, if it succeeded within the rules.
@@ -399,9 +454,15 @@ impl Done {
     pub(crate) fn check_rules(&self) -> Result<()> {
         let what = |text: &str| format!("{:?}: {text}: {:?}", self.function, self.outcome);
         let outcome = &self.outcome;
-        check::holds(&what("bytes outside the buffers were written"), !self.is(Progress::OVERRUN))?;
+        check::holds(
+            &what("bytes outside the buffers were written"),
+            !self.is(Progress::OVERRUN),
+        )?;
         check::holds(&what("the input was changed"), !self.is(Progress::INPUT_CHANGED))?;
-        check::holds(&what("the IRQL was not restored"), outcome.irql_after == 0 || outcome.irql_after == 2)?;
+        check::holds(
+            &what("the IRQL was not restored"),
+            outcome.irql_after == 0 || outcome.irql_after == 2,
+        )?;
         if !self.is(Progress::HAS_IRP) {
             check::holds(&what("pending without an IRP"), outcome.returned != status::PENDING)?;
             return Ok(());
@@ -410,11 +471,23 @@ impl Done {
         check::holds(&what("the IRP completed more than once"), outcome.completions == 1)?;
         check::holds(&what("completed with pending"), outcome.status != status::PENDING)?;
         if outcome.returned == status::PENDING {
-            check::holds(&what("pending was returned and not marked"), self.is(Progress::PENDING_RETURNED))?;
+            check::holds(
+                &what("pending was returned and not marked"),
+                self.is(Progress::PENDING_RETURNED),
+            )?;
         } else {
-            check::holds(&what("another status was returned than completed"), outcome.returned == outcome.status)?;
-            check::holds(&what("returned before it completed"), self.is(Progress::COMPLETED_INLINE))?;
-            check::holds(&what("marked pending and not returned so"), !self.is(Progress::PENDING_RETURNED))?;
+            check::holds(
+                &what("another status was returned than completed"),
+                outcome.returned == outcome.status,
+            )?;
+            check::holds(
+                &what("returned before it completed"),
+                self.is(Progress::COMPLETED_INLINE),
+            )?;
+            check::holds(
+                &what("marked pending and not returned so"),
+                !self.is(Progress::PENDING_RETURNED),
+            )?;
         }
         Ok(())
     }
@@ -426,7 +499,9 @@ impl Done {
 
     /// The output as far as `Information` says it was written.
     pub(crate) fn written(&self) -> &[u8] {
-        let length = usize::try_from(self.information()).unwrap_or(usize::MAX).min(self.output.len());
+        let length = usize::try_from(self.information())
+            .unwrap_or(usize::MAX)
+            .min(self.output.len());
         &self.output[..length]
     }
 

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use probe_protocol::probe::{
-    Attach, Attached, Category, Choice, ClientRequest, ClientState, Function, Input, OnDetach, Op, Output, Reactions, Route,
+    Attach, Attached, Category, Choice, ClientRequest, ClientState, Function, Input, OnDetach, Op, Output, Reactions,
+    Route,
 };
 use wskguard_abi::{GuidFields, WSKGUARD_NPI_ID, WSKGUARD_PROVIDER_MODULE_ID};
 use zerocopy::IntoBytes;
@@ -11,10 +12,19 @@ use super::{Address, CallBuilder, DEFAULT_MS, Done, Family, Probe, Socket};
 use crate::status;
 
 /// `NPI_WSK_INTERFACE_ID`.
-pub(crate) const WSK_NPI: GuidFields =
-    (0x2227_E803, 0x8D8B, 0x11D4, [0xAB, 0xAD, 0x00, 0x90, 0x27, 0x71, 0x9E, 0x09]);
+pub(crate) const WSK_NPI: GuidFields = (
+    0x2227_E803,
+    0x8D8B,
+    0x11D4,
+    [0xAB, 0xAD, 0x00, 0x90, 0x27, 0x71, 0x9E, 0x09],
+);
 /// Module id of the probe's clients; the last byte tells several apart.
-const PROBE_MODULE: GuidFields = (0x5C1E_0B0E, 0x7A52, 0x4D0B, [0x9C, 0x11, 0x20, 0x1E, 0x55, 0x0A, 0x7B, 0x00]);
+const PROBE_MODULE: GuidFields = (
+    0x5C1E_0B0E,
+    0x7A52,
+    0x4D0B,
+    [0x9C, 0x11, 0x20, 0x1E, 0x55, 0x0A, 0x7B, 0x00],
+);
 
 /// A GUID in memory order.
 pub(crate) fn guid(fields: GuidFields) -> [u8; 16] {
@@ -72,9 +82,17 @@ impl<'p> Client<'p> {
     pub(crate) fn attach(probe: &'p Probe, npi: Npi) -> Result<Self> {
         let attached = Self::try_attach(probe, &npi.attach())?;
         if attached.status < 0 {
-            bail!("attach to {npi:?}: {} after {} offers", status::name(attached.status), attached.offered);
+            bail!(
+                "attach to {npi:?}: {} after {} offers",
+                status::name(attached.status),
+                attached.offered
+            );
         }
-        Ok(Self { probe, id: attached.client, version: attached.version })
+        Ok(Self {
+            probe,
+            id: attached.client,
+            version: attached.version,
+        })
     }
 
     /// Attaches as `wish` says; the status is the caller's to judge.
@@ -83,7 +101,10 @@ impl<'p> Client<'p> {
     }
 
     fn request(&self, op: Op, timeout_ms: u32) -> Result<ClientState> {
-        let request = ClientRequest { client: self.id, timeout_ms };
+        let request = ClientRequest {
+            client: self.id,
+            timeout_ms,
+        };
         self.probe.ask_for(op, &[request.as_bytes()], timeout_ms)
     }
 
@@ -103,8 +124,13 @@ impl<'p> Client<'p> {
 
     /// `WskSocket`, to be completed by the caller.
     pub(crate) fn create(&self, category: Category, family: Family) -> CallBuilder<'p> {
-        let (kind, protocol) = if category == Category::Datagram { (2, 17) } else { (1, 6) };
-        self.call(Function::Socket).numbers([family.number(), kind, protocol, category as u32])
+        let (kind, protocol) = if category == Category::Datagram {
+            (2, 17)
+        } else {
+            (1, 6)
+        };
+        self.call(Function::Socket)
+            .numbers([family.number(), kind, protocol, category as u32])
     }
 
     /// Creates a socket whose callbacks do as `reactions` says.
@@ -190,13 +216,22 @@ impl<'p> Client<'p> {
 
     /// `WSK_CACHE_SD`: the handle under which the probe keeps the cached descriptor.
     pub(crate) fn cache_sd(&self, descriptor: &[u8]) -> Result<u32> {
-        let done = self.control(4).input_kind(Input::AddressOf, descriptor).sized_input(8).output_handle().no_irp().ok()?;
+        let done = self
+            .control(4)
+            .input_kind(Input::AddressOf, descriptor)
+            .sized_input(8)
+            .output_handle()
+            .no_irp()
+            .ok()?;
         done.handle()
     }
 
     /// `WSK_RELEASE_SD`.
     pub(crate) fn release_sd(&self, handle: u32) -> Result<Done> {
-        let builder = self.control(5).input_kind(Input::Handle, &handle.to_le_bytes()).sized_input(8);
+        let builder = self
+            .control(5)
+            .input_kind(Input::Handle, &handle.to_le_bytes())
+            .sized_input(8);
         builder.output_kind(Output::Null, 0).no_irp().run()
     }
 }

@@ -23,13 +23,23 @@ pub(crate) struct EventLog<'p> {
 #[allow(dead_code, reason = "every observation can be asked for")]
 impl<'p> EventLog<'p> {
     pub(crate) fn new(probe: &'p Probe) -> Self {
-        Self { probe, next: Cell::new(0), waiting: RefCell::default() }
+        Self {
+            probe,
+            next: Cell::new(0),
+            waiting: RefCell::default(),
+        }
     }
 
     fn read(&self, timeout_ms: u32) -> Result<Vec<Event>> {
-        let request = ReadEvents { from: self.next.get(), timeout_ms, max: BATCH };
+        let request = ReadEvents {
+            from: self.next.get(),
+            timeout_ms,
+            max: BATCH,
+        };
         let room = size_of::<Events>() + BATCH as usize * size_of::<Event>();
-        let reply = self.probe.execute(Op::ReadEvents, &[request.as_bytes()], room, timeout_ms)?;
+        let reply = self
+            .probe
+            .execute(Op::ReadEvents, &[request.as_bytes()], room, timeout_ms)?;
         let (events, mut rest) = take::<Events>(&reply).context("a short reply")?;
         ensure!(events.first == self.next.get(), "the event log overflowed");
         self.next.set(events.first + u64::from(events.count));

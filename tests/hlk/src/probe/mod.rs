@@ -45,7 +45,10 @@ pub(crate) struct Probe {
 impl Probe {
     /// Opens the driver that was started under this service name.
     pub(crate) fn open(service: &str) -> Result<Self> {
-        let probe = Self { device: Device::open(&format!("{WIN32_PREFIX}{service}"))?, finished: Cell::new(false) };
+        let probe = Self {
+            device: Device::open(&format!("{WIN32_PREFIX}{service}"))?,
+            finished: Cell::new(false),
+        };
         let hello = probe.hello()?;
         check::equal("version of the probe's protocol", hello.version, VERSION)?;
         Ok(probe)
@@ -60,7 +63,10 @@ impl Probe {
         let mut input = Header::new(op).as_bytes().to_vec();
         parts.iter().for_each(|part| input.extend_from_slice(part));
         let limit = GRACE + Duration::from_millis(limit_ms.into());
-        let (completion, output) = self.device.control(IOCTL_EXECUTE, input, room, limit).with_context(|| format!("{op:?}"))?;
+        let (completion, output) = self
+            .device
+            .control(IOCTL_EXECUTE, input, room, limit)
+            .with_context(|| format!("{op:?}"))?;
         if completion.status != 0 {
             bail!("{op:?}: the probe answered {}", status::name(completion.status));
         }
@@ -110,14 +116,29 @@ impl Probe {
     /// Launches a prepared request with the IRP of this very IOCTL passed down; returns how that came back.
     pub(crate) fn pass_down(&self, request: u32) -> Result<Completion> {
         let mut input = Header::new(Op::Launch).as_bytes().to_vec();
-        input.extend_from_slice(RequestRef { request, timeout_ms: 0, flags: 0 }.as_bytes());
+        input.extend_from_slice(
+            RequestRef {
+                request,
+                timeout_ms: 0,
+                flags: 0,
+            }
+            .as_bytes(),
+        );
         let (completion, _) = self.device.control(IOCTL_PASS_DOWN, input, 4096, GRACE)?;
         Ok(completion)
     }
 
     /// Takes back an IRP that the provider has left alone.
     pub(crate) fn abandon(&self, request: u32) -> Result<()> {
-        self.tell(Op::Abandon, RequestRef { request, timeout_ms: 0, flags: 0 }.as_bytes())
+        self.tell(
+            Op::Abandon,
+            RequestRef {
+                request,
+                timeout_ms: 0,
+                flags: 0,
+            }
+            .as_bytes(),
+        )
     }
 
     /// Ends the session and says what would not end.

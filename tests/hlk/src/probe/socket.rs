@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use probe_protocol::probe::{
-    Category, Function, Op, Reactions, Released, ReleaseRetained, SetReactions, SocketRef, SocketState,
+    Category, Function, Op, Reactions, ReleaseRetained, Released, SetReactions, SocketRef, SocketState,
 };
 use zerocopy::IntoBytes;
 
 use super::client::WSK_NPI;
-use crate::wsk::{SO_WSK_EVENT_CALLBACK, SOL_SOCKET};
 use super::{Address, CallBuilder, Client, DEFAULT_MS, Done, Family, Probe};
+use crate::wsk::{SO_WSK_EVENT_CALLBACK, SOL_SOCKET};
 
 /// A socket of a client.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +31,27 @@ impl<'p> Socket<'p> {
         family: Family,
     ) -> Result<Self> {
         let id = u32::try_from(done.information())?;
-        ensure!(id == done.outcome.socket && id != 0, "no socket was made: {:?}", done.outcome);
-        Ok(Self { probe, client, id, category, family })
+        ensure!(
+            id == done.outcome.socket && id != 0,
+            "no socket was made: {:?}",
+            done.outcome
+        );
+        Ok(Self {
+            probe,
+            client,
+            id,
+            category,
+            family,
+        })
     }
 
     /// The connection socket with this id.
     pub(crate) fn accepted_as(&self, id: u32) -> Self {
-        Self { id, category: Category::Connection, ..*self }
+        Self {
+            id,
+            category: Category::Connection,
+            ..*self
+        }
     }
 
     pub(crate) fn call(&self, function: Function) -> CallBuilder<'p> {
@@ -45,16 +59,28 @@ impl<'p> Socket<'p> {
     }
 
     pub(crate) fn state(&self) -> Result<SocketState> {
-        self.probe.ask(Op::QuerySocket, &[SocketRef { socket: self.id }.as_bytes()])
+        self.probe
+            .ask(Op::QuerySocket, &[SocketRef { socket: self.id }.as_bytes()])
     }
 
     pub(crate) fn set_reactions(&self, reactions: Reactions) -> Result<()> {
-        self.probe.tell(Op::SetReactions, SetReactions { socket: self.id, reactions }.as_bytes())
+        self.probe.tell(
+            Op::SetReactions,
+            SetReactions {
+                socket: self.id,
+                reactions,
+            }
+            .as_bytes(),
+        )
     }
 
     /// Gives back what its callbacks retained, oldest first.
     pub(crate) fn release(&self, max: u32, at_dispatch: bool) -> Result<Released> {
-        let wish = ReleaseRetained { socket: self.id, max, at_dispatch: at_dispatch.into() };
+        let wish = ReleaseRetained {
+            socket: self.id,
+            max,
+            at_dispatch: at_dispatch.into(),
+        };
         self.probe.ask(Op::ReleaseRetained, &[wish.as_bytes()])
     }
 
@@ -96,7 +122,8 @@ impl<'p> Socket<'p> {
     }
 
     pub(crate) fn events_call(&self, mask: u32) -> CallBuilder<'p> {
-        self.control(0, SO_WSK_EVENT_CALLBACK, SOL_SOCKET).event_control(mask, WSK_NPI)
+        self.control(0, SO_WSK_EVENT_CALLBACK, SOL_SOCKET)
+            .event_control(mask, WSK_NPI)
     }
 
     // Addresses.
@@ -106,7 +133,9 @@ impl<'p> Socket<'p> {
     }
 
     pub(crate) fn bind(&self, address: Address) -> Result<&Self> {
-        self.bind_call(address).ok().with_context(|| format!("bind to {address}"))?;
+        self.bind_call(address)
+            .ok()
+            .with_context(|| format!("bind to {address}"))?;
         Ok(self)
     }
 
@@ -162,7 +191,12 @@ impl<'p> Socket<'p> {
     /// Sends all of it.
     pub(crate) fn send(&self, data: &[u8]) -> Result<&Self> {
         let done = self.send_call(data).ok()?;
-        ensure!(done.information() == data.len() as u64, "{} of {} bytes sent", done.information(), data.len());
+        ensure!(
+            done.information() == data.len() as u64,
+            "{} of {} bytes sent",
+            done.information(),
+            data.len()
+        );
         Ok(self)
     }
 
@@ -180,7 +214,11 @@ impl<'p> Socket<'p> {
         let mut data = Vec::new();
         while data.len() < count {
             let piece = self.receive(u32::try_from(count - data.len())?)?;
-            ensure!(!piece.is_empty(), "the stream ended after {} of {count} bytes", data.len());
+            ensure!(
+                !piece.is_empty(),
+                "the stream ended after {} of {count} bytes",
+                data.len()
+            );
             data.extend(piece);
         }
         Ok(data)
@@ -192,7 +230,12 @@ impl<'p> Socket<'p> {
 
     pub(crate) fn send_to(&self, data: &[u8], to: Address) -> Result<&Self> {
         let done = self.send_to_call(data, to).ok()?;
-        ensure!(done.information() == data.len() as u64, "{} of {} bytes sent", done.information(), data.len());
+        ensure!(
+            done.information() == data.len() as u64,
+            "{} of {} bytes sent",
+            done.information(),
+            data.len()
+        );
         Ok(self)
     }
 

@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use probe_protocol::probe::{Bench, BenchReport, Op, Workload};
 use wskguard_abi::{AuditEntry, AuditReply, EndpointInfo, audit_flags};
-use wskguard_core::audit::{FLAG_AT_DISPATCH, FLAG_HAS_ASKED, FLAG_HAS_NEW, FLAG_HAS_OLD, FLAG_NOT_ENFORCED, FLAG_OWN_REQUEST, NO_RULE};
+use wskguard_core::audit::{
+    FLAG_AT_DISPATCH, FLAG_HAS_ASKED, FLAG_HAS_NEW, FLAG_HAS_OLD, FLAG_NOT_ENFORCED, FLAG_OWN_REQUEST, NO_RULE,
+};
 use wskguard_core::decide::Done;
 use zerocopy::IntoBytes;
 
@@ -99,29 +101,59 @@ fn denied_set(context: &Context) -> Result<()> {
     check::equal("endpoint", record.endpoint, endpoint.id)?;
     check::equal("client", record.client, u64::from(who.id))?;
     check::equal("rule", record.rule, 1)?;
-    check::equal("generation", u64::from(record.generation), policy.0.status()?.generation)?;
+    check::equal(
+        "generation",
+        u64::from(record.generation),
+        policy.0.status()?.generation,
+    )?;
     check::equal("status", record.status.cast_signed(), status::ACCESS_DENIED)?;
     check::equal("wsa", record.wsa, WSAEACCES)?;
-    check::equal("what", (record.kind, record.request, record.level, record.code), (1, 0, SOL_SOCKET, SO_BROADCAST))?;
+    check::equal(
+        "what",
+        (record.kind, record.request, record.level, record.code),
+        (1, 0, SOL_SOCKET, SO_BROADCAST),
+    )?;
     check::equal("action", record.action, Done::Denied as u8)?;
     check::equal("values", (record.old_value, record.asked_value), (0, 1))?;
-    check::equal("flags", record.flags & (FLAG_HAS_OLD | FLAG_HAS_ASKED | FLAG_HAS_NEW), FLAG_HAS_OLD | FLAG_HAS_ASKED)?;
-    check::equal("other flags", record.flags & (FLAG_AT_DISPATCH | FLAG_NOT_ENFORCED | FLAG_OWN_REQUEST), 0)?;
+    check::equal(
+        "flags",
+        record.flags & (FLAG_HAS_OLD | FLAG_HAS_ASKED | FLAG_HAS_NEW),
+        FLAG_HAS_OLD | FLAG_HAS_ASKED,
+    )?;
+    check::equal(
+        "other flags",
+        record.flags & (FLAG_AT_DISPATCH | FLAG_NOT_ENFORCED | FLAG_OWN_REQUEST),
+        0,
+    )?;
     check::equal("input", record.input_length, 4)?;
-    check::equal("socket", (record.family, record.category, record.phase), (2, endpoint.category, endpoint.phase))?;
+    check::equal(
+        "socket",
+        (record.family, record.category, record.phase),
+        (2, endpoint.category, endpoint.phase),
+    )?;
     check::equal("version", record.version, 1)?;
     set.at_dispatch().fails_with(status::ACCESS_DENIED)?;
-    check::equal("at DISPATCH_LEVEL", reader.one()?.flags & FLAG_AT_DISPATCH, FLAG_AT_DISPATCH)?;
+    check::equal(
+        "at DISPATCH_LEVEL",
+        reader.one()?.flags & FLAG_AT_DISPATCH,
+        FLAG_AT_DISPATCH,
+    )?;
     socket.get(SO_BROADCAST)?;
     check::equal("of what changes nothing", reader.rest()?.1.len(), 0)
 }
 
 fn denied_bind(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let _policy = InForce::load("", "[[rule]]\nname = \"low\"\nrequest = \"bind\"\nport = \"1..=1023\"\naction = \"deny\"\n")?;
+    let _policy = InForce::load(
+        "",
+        "[[rule]]\nname = \"low\"\nrequest = \"bind\"\nport = \"1..=1023\"\naction = \"deny\"\n",
+    )?;
     let mut reader = Reader::from_now()?;
     for family in Family::BOTH {
-        client.datagram_socket(family)?.bind_call(family.loopback(1000)).fails_with(status::ACCESS_DENIED)?;
+        client
+            .datagram_socket(family)?
+            .bind_call(family.loopback(1000))
+            .fails_with(status::ACCESS_DENIED)?;
         let record = reader.one()?;
         let mut address = [0; 16];
         let local = family.loopback(0);
@@ -131,9 +163,17 @@ fn denied_bind(context: &Context) -> Result<()> {
         }
         check::equal("port", record.port, 1000)?;
         check::equal("address", record.address, address)?;
-        check::equal("what", (record.request, record.rule, record.action), (3, 0, Done::Denied as u8))?;
+        check::equal(
+            "what",
+            (record.request, record.rule, record.action),
+            (3, 0, Done::Denied as u8),
+        )?;
         check::equal("family", u32::from(record.family), family.number())?;
-        check::equal("result", (record.status.cast_signed(), record.wsa), (status::ACCESS_DENIED, WSAEACCES))?;
+        check::equal(
+            "result",
+            (record.status.cast_signed(), record.wsa),
+            (status::ACCESS_DENIED, WSAEACCES),
+        )?;
     }
     Ok(())
 }
@@ -148,9 +188,21 @@ fn changed_set(context: &Context) -> Result<()> {
     let mut reader = Reader::from_now()?;
     socket.set(SO_RCVBUF, 1 << 20)?;
     let record = reader.one()?;
-    check::equal("values", (record.old_value, record.asked_value, record.new_value), (5000, 1 << 20, 65_536))?;
-    check::equal("known", record.flags & (FLAG_HAS_OLD | FLAG_HAS_ASKED | FLAG_HAS_NEW), FLAG_HAS_OLD | FLAG_HAS_ASKED | FLAG_HAS_NEW)?;
-    check::equal("result", (record.action, record.status, record.wsa), (Done::Clamped as u8, 0, 0))
+    check::equal(
+        "values",
+        (record.old_value, record.asked_value, record.new_value),
+        (5000, 1 << 20, 65_536),
+    )?;
+    check::equal(
+        "known",
+        record.flags & (FLAG_HAS_OLD | FLAG_HAS_ASKED | FLAG_HAS_NEW),
+        FLAG_HAS_OLD | FLAG_HAS_ASKED | FLAG_HAS_NEW,
+    )?;
+    check::equal(
+        "result",
+        (record.action, record.status, record.wsa),
+        (Done::Clamped as u8, 0, 0),
+    )
 }
 
 fn changed_get(context: &Context) -> Result<()> {
@@ -163,7 +215,11 @@ fn changed_get(context: &Context) -> Result<()> {
     check::equal("SO_RCVBUF", socket.get(SO_RCVBUF)?, 4711)?;
     let record = reader.one()?;
     check::equal("what", (record.request, record.code, record.rule), (1, SO_RCVBUF, 0))?;
-    check::equal("new value", (record.new_value, record.flags & FLAG_HAS_NEW), (4711, FLAG_HAS_NEW))?;
+    check::equal(
+        "new value",
+        (record.new_value, record.flags & FLAG_HAS_NEW),
+        (4711, FLAG_HAS_NEW),
+    )?;
     check::equal("action", record.action, Done::Forced as u8)
 }
 
@@ -176,18 +232,33 @@ fn not_carried_out(context: &Context) -> Result<()> {
     check::equal("rule", record.rule, 1)?;
     check::equal("flag", record.flags & FLAG_NOT_ENFORCED, FLAG_NOT_ENFORCED)?;
     check::equal("action", record.action, Done::Forwarded as u8)?;
-    check::equal("status and Winsock error that the client got", (record.status, record.wsa), (0, 0))
+    check::equal(
+        "status and Winsock error that the client got",
+        (record.status, record.wsa),
+        (0, 0),
+    )
 }
 
 fn initial_options(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let _policy = InForce::load("", "[[initial]]\ncategory = \"datagram\"\noption = \"SO_SNDBUF\"\nvalue = 12345\n")?;
+    let _policy = InForce::load(
+        "",
+        "[[initial]]\ncategory = \"datagram\"\noption = \"SO_SNDBUF\"\nvalue = 12345\n",
+    )?;
     let mut reader = Reader::from_now()?;
     let _socket = client.datagram_socket(Family::V4)?;
     let record = reader.one()?;
     check::equal("endpoint", record.endpoint, only_endpoint()?.id)?;
-    check::equal("what", (record.code, record.action, record.rule), (SO_SNDBUF, Done::Initial as u8, NO_RULE))?;
-    check::equal("value", (record.new_value, record.flags & FLAG_HAS_NEW), (12_345, FLAG_HAS_NEW))?;
+    check::equal(
+        "what",
+        (record.code, record.action, record.rule),
+        (SO_SNDBUF, Done::Initial as u8, NO_RULE),
+    )?;
+    check::equal(
+        "value",
+        (record.new_value, record.flags & FLAG_HAS_NEW),
+        (12_345, FLAG_HAS_NEW),
+    )?;
     check::equal("flag", record.flags & FLAG_OWN_REQUEST, FLAG_OWN_REQUEST)?;
     check::equal("status", record.status, 0)
 }
@@ -226,7 +297,9 @@ fn writers_books(context: &Context) -> Result<()> {
     let mut reader = Reader::from_now()?;
     balanced(&reader.begin)?;
     for _ in 0..10 {
-        socket.set_call(SO_BROADCAST, SOL_SOCKET, &1_u32.to_le_bytes()).fails_with(status::ACCESS_DENIED)?;
+        socket
+            .set_call(SO_BROADCAST, SOL_SOCKET, &1_u32.to_le_bytes())
+            .fails_with(status::ACCESS_DENIED)?;
         socket.set(SO_RCVBUF, 8192)?.get(SO_RCVBUF)?;
     }
     socket.bind(Family::V4.loopback(0))?;
@@ -248,6 +321,8 @@ fn flood(client: &Client<'_>, sockets: u32, iterations: u32) -> Result<()> {
         family: Family::V4.number(),
         code: SO_BROADCAST,
         level: SOL_SOCKET,
+        protocol: 0,
+        reserved: 0,
     };
     let report: BenchReport = client.probe.ask_for(Op::Bench, &[wish.as_bytes()], 50_000)?;
     check::status("flood", report.status, status::SUCCESS)
@@ -264,7 +339,11 @@ fn order(context: &Context) -> Result<()> {
     let mut last = std::collections::HashMap::new();
     for entry in &entries {
         if let Some((sequence, _)) = last.insert(entry.cpu, (entry.sequence, entry.time)) {
-            check::equal(&format!("sequence on processor {}", entry.cpu), entry.sequence, sequence + 1)?;
+            check::equal(
+                &format!("sequence on processor {}", entry.cpu),
+                entry.sequence,
+                sequence + 1,
+            )?;
         }
     }
     Ok(())
@@ -282,7 +361,11 @@ fn two_readers(context: &Context) -> Result<()> {
     let piece = other.guard.read_audit(0, 2)?;
     check::equal("the other, two", (piece.entries.len(), piece.reply.read), (2, 2))?;
     let (end, entries) = other.rest()?;
-    check::equal("the other, the rest", (entries.len(), end.read, end.overwritten), (3, 5, 0))?;
+    check::equal(
+        "the other, the rest",
+        (entries.len(), end.read, end.overwritten),
+        (3, 5, 0),
+    )?;
     check::equal("numbers alone", other.guard.read_audit(0, 0)?.reply.read, 5)?;
     let again = one.guard.read_audit(audit_flags::FROM_OLDEST, u32::MAX)?;
     check::holds("from the oldest", again.entries.len() >= 5)
@@ -305,7 +388,11 @@ fn stalled_reader(context: &Context) -> Result<()> {
     balanced(&end)?;
     check::holds("something was lost", end.overwritten > 0)?;
     check::equal("read", end.read, entries.len() as u64)?;
-    check::equal("read + overwritten", end.read + end.overwritten, end.written - reader.begin.written)
+    check::equal(
+        "read + overwritten",
+        end.read + end.overwritten,
+        end.written - reader.begin.written,
+    )
 }
 
 fn flooded_endpoint(context: &Context) -> Result<()> {
@@ -317,13 +404,29 @@ fn flooded_endpoint(context: &Context) -> Result<()> {
     )?;
     let endpoint = only_endpoint()?;
     let mut reader = Reader::from_now()?;
-    quiet.set_call(SO_RCVBUF, SOL_SOCKET, &1_u32.to_le_bytes()).fails_with(status::ACCESS_DENIED)?;
+    quiet
+        .set_call(SO_RCVBUF, SOL_SOCKET, &1_u32.to_le_bytes())
+        .fails_with(status::ACCESS_DENIED)?;
     flood(&client, 1, 50_000)?;
-    quiet.set_call(SO_RCVBUF, SOL_SOCKET, &2_u32.to_le_bytes()).fails_with(status::ACCESS_DENIED)?;
+    quiet
+        .set_call(SO_RCVBUF, SOL_SOCKET, &2_u32.to_le_bytes())
+        .fails_with(status::ACCESS_DENIED)?;
     let (end, entries) = reader.rest()?;
     balanced(&end)?;
-    let asked: Vec<_> = entries.iter().filter(|entry| entry.endpoint == endpoint.id).map(|entry| entry.asked_value).collect();
-    let account = format!("{} written, {} suppressed, {} lost", end.written - reader.begin.written, end.suppressed[ENDPOINT_BUDGET], end.overwritten);
+    let asked: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.endpoint == endpoint.id)
+        .map(|entry| entry.asked_value)
+        .collect();
+    let account = format!(
+        "{} written, {} suppressed, {} lost",
+        end.written - reader.begin.written,
+        end.suppressed[ENDPOINT_BUDGET],
+        end.overwritten
+    );
     check::equal(&format!("records of the quiet endpoint ({account})"), asked, vec![1, 2])?;
-    check::holds(&format!("the flooder ran out of budget ({account})"), end.suppressed[ENDPOINT_BUDGET] > reader.begin.suppressed[ENDPOINT_BUDGET])
+    check::holds(
+        &format!("the flooder ran out of budget ({account})"),
+        end.suppressed[ENDPOINT_BUDGET] > reader.begin.suppressed[ENDPOINT_BUDGET],
+    )
 }

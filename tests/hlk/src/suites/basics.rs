@@ -66,7 +66,11 @@ fn addresses_are_told(context: &Context) -> Result<()> {
     let client = context.attach()?;
     for family in Family::BOTH {
         let (listener, near, far) = client.pair(family)?;
-        check::equal("listener's and accepted address", far.local_address()?, listener.local_address()?)?;
+        check::equal(
+            "listener's and accepted address",
+            far.local_address()?,
+            listener.local_address()?,
+        )?;
         check::equal("remote of the near end", near.remote_address()?, far.local_address()?)?;
         check::equal("remote of the far end", far.remote_address()?, near.local_address()?)?;
     }
@@ -82,7 +86,11 @@ fn options_are_set_and_read(context: &Context) -> Result<()> {
     check::equal("SO_REUSEADDR at first", listener.get(SO_REUSEADDR)?, 0)?;
     check::equal("SO_REUSEADDR", listener.set(SO_REUSEADDR, 1)?.get(SO_REUSEADDR)?, 1)?;
     let connection = client.connection_socket(Family::V4)?;
-    check::equal("SO_KEEPALIVE", connection.set(SO_KEEPALIVE, 1)?.get(SO_KEEPALIVE)? & 0xFF, 1)?;
+    check::equal(
+        "SO_KEEPALIVE",
+        connection.set(SO_KEEPALIVE, 1)?.get(SO_KEEPALIVE)? & 0xFF,
+        1,
+    )?;
     let datagram = client.datagram_socket(Family::V4)?;
     check::equal("SO_BROADCAST", datagram.set(SO_BROADCAST, 1)?.get(SO_BROADCAST)?, 1)
 }
@@ -90,7 +98,10 @@ fn options_are_set_and_read(context: &Context) -> Result<()> {
 fn unbound_socket_cannot_connect(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let (_listener, address) = client.listener(Family::V4)?;
-    let done = client.connection_socket(Family::V4)?.connect_call(address).fails_with(status::INVALID_DEVICE_STATE)?;
+    let done = client
+        .connection_socket(Family::V4)?
+        .connect_call(address)
+        .fails_with(status::INVALID_DEVICE_STATE)?;
     check::equal("Information", done.information(), 0)
 }
 
@@ -159,7 +170,11 @@ fn stream_category_listens_and_connects(context: &Context) -> Result<()> {
 
 fn accept_event_hands_out_sockets(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let reactions = Reactions { slots: Slots::ALL.0, accepted_slots: Slots::ALL.0, ..Reactions::default() };
+    let reactions = Reactions {
+        slots: Slots::ALL.0,
+        accepted_slots: Slots::ALL.0,
+        ..Reactions::default()
+    };
     let events = context.probe.events();
     let listener = client.socket(Category::Listen, Family::V4, reactions)?;
     let address = listener.bind(Family::V4.loopback(0))?.enable(0x200)?.local_address()?;
@@ -175,7 +190,14 @@ fn receive_event_delivers_data(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let (listener, address) = client.listener(Family::V4)?;
     let events = context.probe.events();
-    let near = client.socket(Category::Connection, Family::V4, Reactions { slots: Slots::ALL.0, ..Reactions::default() })?;
+    let near = client.socket(
+        Category::Connection,
+        Family::V4,
+        Reactions {
+            slots: Slots::ALL.0,
+            ..Reactions::default()
+        },
+    )?;
     near.bind(Family::V4.loopback(0))?;
     let accept = listener.accept_call(Reactions::default()).start()?;
     near.connect(address)?.enable(0x40)?;

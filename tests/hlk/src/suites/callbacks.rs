@@ -113,7 +113,11 @@ fn accept_event_addresses(context: &Context) -> Result<()> {
         let event = events.wait_for(Happening::Accept, listener.id)?;
         let remote = Address::parse(&event.address2).context("a remote address")?;
         check::equal("remote", remote, near.local_address()?)?;
-        check::equal("local", Address::parse(&event.address).context("a local address")?, address)?;
+        check::equal(
+            "local",
+            Address::parse(&event.address).context("a local address")?,
+            address,
+        )?;
         let far = listener.accepted_as(event.other);
         check::equal("remote of the socket", far.remote_address()?, remote)?;
         far.send(b"hello")?;
@@ -125,7 +129,10 @@ fn accept_event_addresses(context: &Context) -> Result<()> {
 fn accept_event_refused(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let refusing = Reactions { accept_status: status::REQUEST_NOT_ACCEPTED, ..ALL };
+    let refusing = Reactions {
+        accept_status: status::REQUEST_NOT_ACCEPTED,
+        ..ALL
+    };
     let (listener, address) = listener(&client, refusing)?;
     listener.enable(WSK_EVENT_ACCEPT)?;
     let near = connect(&client, address)?;
@@ -144,7 +151,10 @@ fn accept_event_refused(context: &Context) -> Result<()> {
 fn accept_event_nulls(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let nulls = Reactions { slots: (Slots::ALL | Slots::ACCEPT_WITH_NULLS).0, ..ALL };
+    let nulls = Reactions {
+        slots: (Slots::ALL | Slots::ACCEPT_WITH_NULLS).0,
+        ..ALL
+    };
     let (listener, address) = listener(&client, nulls)?;
     listener.enable(WSK_EVENT_ACCEPT)?;
     let near = connect(&client, address)?;
@@ -163,7 +173,11 @@ fn accepted_events_are_armed(context: &Context) -> Result<()> {
     let near = connect(&client, address)?;
     let far = events.wait_for(Happening::Accept, listener.id)?.other;
     near.send(b"armed")?;
-    check::equal("data", data(&events.wait_for(Happening::Receive, far)?), b"armed".as_slice())?;
+    check::equal(
+        "data",
+        data(&events.wait_for(Happening::Receive, far)?),
+        b"armed".as_slice(),
+    )?;
     near.disconnect()?;
     events.wait_for(Happening::Disconnect, far).map(drop)
 }
@@ -188,8 +202,16 @@ fn receive_all(context: &Context) -> Result<()> {
     near.enable(WSK_EVENT_RECEIVE)?;
     for word in [b"first", b"other"] {
         far.send(word)?;
-        check::equal("indicated", data(&events.wait_for(Happening::Receive, near.id)?), word.as_slice())?;
-        check::equal("returned", events.wait_for(Happening::Returned, near.id)?.status, status::SUCCESS)?;
+        check::equal(
+            "indicated",
+            data(&events.wait_for(Happening::Receive, near.id)?),
+            word.as_slice(),
+        )?;
+        check::equal(
+            "returned",
+            events.wait_for(Happening::Returned, near.id)?.status,
+            status::SUCCESS,
+        )?;
     }
     let receive = near.receive_call(8).start()?;
     check::holds("nothing is left", receive.is_pending()?)?;
@@ -220,17 +242,38 @@ fn leaves_a_rest(context: &Context, reactions: Reactions, taken: usize) -> Resul
 }
 
 fn receive_part(context: &Context) -> Result<()> {
-    leaves_a_rest(context, Reactions { take: Take::Part as u32, take_bytes: 4, ..ALL }, 4)
+    leaves_a_rest(
+        context,
+        Reactions {
+            take: Take::Part as u32,
+            take_bytes: 4,
+            ..ALL
+        },
+        4,
+    )
 }
 
 fn receive_nothing(context: &Context) -> Result<()> {
-    leaves_a_rest(context, Reactions { take: Take::Nothing as u32, ..ALL }, 0)
+    leaves_a_rest(
+        context,
+        Reactions {
+            take: Take::Nothing as u32,
+            ..ALL
+        },
+        0,
+    )
 }
 
 fn receive_retained(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let (near, far) = pair(&client, Reactions { take: Take::Retain as u32, ..ALL })?;
+    let (near, far) = pair(
+        &client,
+        Reactions {
+            take: Take::Retain as u32,
+            ..ALL
+        },
+    )?;
     near.enable(WSK_EVENT_RECEIVE)?;
     for (word, at_dispatch) in [(b"keep one", false), (b"keep two", true)] {
         far.send(word)?;
@@ -289,7 +332,10 @@ fn datagram_event(context: &Context) -> Result<()> {
 fn datagram_not_accepted(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let refusing = Reactions { take: Take::Nothing as u32, ..ALL };
+    let refusing = Reactions {
+        take: Take::Nothing as u32,
+        ..ALL
+    };
     let (receiver, sender, address) = datagram_pair(&client, refusing)?;
     receiver.enable(WSK_EVENT_RECEIVE_FROM)?;
     sender.send_to(b"kept", address)?;
@@ -302,13 +348,23 @@ fn datagram_not_accepted(context: &Context) -> Result<()> {
     receiver.set_reactions(ALL)?;
     receiver.enable(WSK_EVENT_RECEIVE_FROM)?;
     sender.send_to(b"loud", address)?;
-    check::equal("data", data(&events.wait_for(Happening::ReceiveFrom, receiver.id)?), b"loud".as_slice())
+    check::equal(
+        "data",
+        data(&events.wait_for(Happening::ReceiveFrom, receiver.id)?),
+        b"loud".as_slice(),
+    )
 }
 
 fn datagram_retained(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let (receiver, sender, address) = datagram_pair(&client, Reactions { take: Take::Retain as u32, ..ALL })?;
+    let (receiver, sender, address) = datagram_pair(
+        &client,
+        Reactions {
+            take: Take::Retain as u32,
+            ..ALL
+        },
+    )?;
     receiver.enable(WSK_EVENT_RECEIVE_FROM)?;
     for _ in 0..4 {
         sender.send_to(b"held", address)?;
@@ -344,7 +400,13 @@ fn disconnect_abortive(context: &Context) -> Result<()> {
 fn null_slots_stay_null(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let (near, far) = pair(&client, Reactions { slots: Slots::DISCONNECT.0, ..ALL })?;
+    let (near, far) = pair(
+        &client,
+        Reactions {
+            slots: Slots::DISCONNECT.0,
+            ..ALL
+        },
+    )?;
     near.events_call(WSK_EVENT_RECEIVE).no_irp().run()?;
     far.send(b"for nobody")?;
     events.none(Happening::Receive, near.id)?;
@@ -363,7 +425,11 @@ fn disable_when_idle(context: &Context) -> Result<()> {
         far.send(b"on")?;
         events.wait_for(Happening::Returned, near.id)?;
         let disable = near.events_call(WSK_EVENT_RECEIVE | WSK_EVENT_DISABLE);
-        let done = if with_irp { disable.run()? } else { disable.no_irp().run()? };
+        let done = if with_irp {
+            disable.run()?
+        } else {
+            disable.no_irp().run()?
+        };
         check::status("disable", done.result(), status::SUCCESS)?;
         events.drain()?;
         far.send(b"off")?;
@@ -411,9 +477,19 @@ fn disable_while_running(context: &Context) -> Result<()> {
 
 /// A listener that inspects, with its action.
 fn conditional<'p>(client: &Client<'p>, action: i32) -> Result<(Socket<'p>, Address)> {
-    let listener = client.socket(Category::Listen, Family::V4, Reactions { inspect_action: action, ..ALL })?;
+    let listener = client.socket(
+        Category::Listen,
+        Family::V4,
+        Reactions {
+            inspect_action: action,
+            ..ALL
+        },
+    )?;
     listener.set(SO_CONDITIONAL_ACCEPT, 1)?;
-    let address = listener.bind(Family::V4.loopback(0))?.enable(WSK_EVENT_ACCEPT)?.local_address()?;
+    let address = listener
+        .bind(Family::V4.loopback(0))?
+        .enable(WSK_EVENT_ACCEPT)?
+        .local_address()?;
     Ok((listener, address))
 }
 
@@ -423,7 +499,11 @@ fn conditional_accept(context: &Context) -> Result<()> {
     let (listener, address) = conditional(&client, INSPECT_ACCEPT)?;
     let near = connect(&client, address)?;
     let inspected = events.wait_for(Happening::Inspect, listener.id)?;
-    check::equal("remote", Address::parse(&inspected.address2), Some(near.local_address()?))?;
+    check::equal(
+        "remote",
+        Address::parse(&inspected.address2),
+        Some(near.local_address()?),
+    )?;
     let far = listener.accepted_as(events.wait_for(Happening::Accept, listener.id)?.other);
     near.send(b"inspected")?;
     check::equal("data", far.receive_all(9)?, b"inspected".to_vec())
@@ -452,7 +532,11 @@ fn conditional_pend(context: &Context) -> Result<()> {
     let inspected = events.wait_for(Happening::Inspect, listener.id)?;
     events.none(Happening::Accept, listener.id)?;
     let numbers = [INSPECT_ACCEPT.cast_unsigned(), 0, 0, 0];
-    listener.call(Function::InspectComplete).numbers(numbers).input(data(&inspected)).ok()?;
+    listener
+        .call(Function::InspectComplete)
+        .numbers(numbers)
+        .input(data(&inspected))
+        .ok()?;
     let far = listener.accepted_as(events.wait_for(Happening::Accept, listener.id)?.other);
     check::status("connect", connecting.wait()?.result(), status::SUCCESS)?;
     near.send(b"resumed")?;
@@ -480,15 +564,29 @@ fn inspect_id_of_socket(context: &Context) -> Result<()> {
     let near = connect(&client, address)?;
     let inspected = events.wait_for(Happening::Inspect, listener.id)?;
     let far = listener.accepted_as(events.wait_for(Happening::Accept, listener.id)?.other);
-    let done = far.ioctl_call(SIO_WSK_QUERY_INSPECT_ID).output(16).output_returned().no_irp().ok()?;
+    let done = far
+        .ioctl_call(SIO_WSK_QUERY_INSPECT_ID)
+        .output(16)
+        .output_returned()
+        .no_irp()
+        .ok()?;
     check::equal("key", &done.output[..8], &data(&inspected)[..8])?;
     check::equal("serial number", &done.output[8..12], &data(&inspected)[8..12])?;
-    let done = near.ioctl_call(SIO_WSK_QUERY_INSPECT_ID).output(16).output_returned().no_irp().run()?;
+    let done = near
+        .ioctl_call(SIO_WSK_QUERY_INSPECT_ID)
+        .output(16)
+        .output_returned()
+        .no_irp()
+        .run()?;
     check::status("on another socket", done.result(), status::INVALID_DEVICE_REQUEST)
 }
 
 fn set_receive_ex(socket: &Socket<'_>, input: Input) -> Result<()> {
-    let done = socket.ioctl_call(SIO_WSK_SET_RECEIVE_EX_CALLBACK).input_kind(input, &[]).sized_input(8).run()?;
+    let done = socket
+        .ioctl_call(SIO_WSK_SET_RECEIVE_EX_CALLBACK)
+        .input_kind(input, &[])
+        .sized_input(8)
+        .run()?;
     check::status("SIO_WSK_SET_RECEIVE_EX_CALLBACK", done.result(), status::SUCCESS)
 }
 
@@ -511,7 +609,11 @@ fn receive_ex_off(context: &Context) -> Result<()> {
     set_receive_ex(&near, Input::NullCallback)?;
     near.enable(WSK_EVENT_RECEIVE)?;
     far.send(b"plain")?;
-    check::equal("data", data(&events.wait_for(Happening::Receive, near.id)?), b"plain".as_slice())?;
+    check::equal(
+        "data",
+        data(&events.wait_for(Happening::Receive, near.id)?),
+        b"plain".as_slice(),
+    )?;
     events.none(Happening::ReceiveEx, near.id)
 }
 
@@ -519,7 +621,11 @@ fn callbacks_call_back(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let (near, far) = pair(&client, ALL)?;
     let answer = near.send_call(b"answer").prepare()?;
-    near.set_reactions(Reactions { launch: answer.request, launch_on: Happening::Receive as u32, ..ALL })?;
+    near.set_reactions(Reactions {
+        launch: answer.request,
+        launch_on: Happening::Receive as u32,
+        ..ALL
+    })?;
     near.enable(WSK_EVENT_RECEIVE)?;
     far.send(b"question")?;
     check::equal("data", far.receive_all(6)?, b"answer".to_vec())?;
@@ -537,7 +643,11 @@ fn static_events(context: &Context) -> Result<()> {
     check::status("WSK_SET_STATIC_EVENT_CALLBACKS", done.result(), status::SUCCESS)?;
     let (near, far) = pair(&client, ALL)?;
     far.send(b"static")?;
-    check::equal("data", data(&events.wait_for(Happening::Receive, near.id)?), b"static".as_slice())?;
+    check::equal(
+        "data",
+        data(&events.wait_for(Happening::Receive, near.id)?),
+        b"static".as_slice(),
+    )?;
     let (near, far) = pair(&other, ALL)?;
     far.send(b"another client's")?;
     events.none(Happening::Receive, near.id)

@@ -68,10 +68,18 @@ fn before_the_call(context: &Context) -> Result<()> {
     ];
     for call in calls {
         let done = call.cancel_first().run()?;
-        check::one_of(&format!("{:?}", done.function), done.result(), &[status::SUCCESS, status::CANCELLED])?;
+        check::one_of(
+            &format!("{:?}", done.function),
+            done.result(),
+            &[status::SUCCESS, status::CANCELLED],
+        )?;
     }
     // A close cannot be undone: it is carried out.
-    check::status("close", socket.close_call().cancel_first().run()?.result(), status::SUCCESS)
+    check::status(
+        "close",
+        socket.close_call().cancel_first().run()?.result(),
+        status::SUCCESS,
+    )
 }
 
 fn at_dispatch_level(context: &Context) -> Result<()> {
@@ -110,9 +118,13 @@ fn held_calls(
 ) -> Result<()> {
     type Make = for<'s, 'p> fn(&'s Client<'p>, &'s Socket<'p>) -> crate::probe::CallBuilder<'p>;
     let calls: [(Function, Make); 3] = [
-        (Function::ControlSocket, |_, socket| socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0])),
+        (Function::ControlSocket, |_, socket| {
+            socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0])
+        }),
         (Function::Bind, |_, socket| socket.bind_call(Family::V4.loopback(0))),
-        (Function::Socket, |client, _| client.create(Category::Datagram, Family::V4)),
+        (Function::Socket, |client, _| {
+            client.create(Category::Datagram, Family::V4)
+        }),
     ];
     for (function, make) in calls {
         let socket = client.datagram_socket(Family::V4)?;
@@ -139,32 +151,46 @@ fn listening<'p>(client: &Client<'p>, done: &Done) -> Result<Socket<'p>> {
 fn while_the_provider_holds_it(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let netio = Netio::open()?;
-    held_calls(&client, &netio, Action::HoldStart, RuleFlags(0), |pending, _| is_cancelled(&pending.cancel()?))
+    held_calls(&client, &netio, Action::HoldStart, RuleFlags(0), |pending, _| {
+        is_cancelled(&pending.cancel()?)
+    })
 }
 
 fn against_a_deaf_provider(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let netio = Netio::open()?;
-    held_calls(&client, &netio, Action::HoldStart, RuleFlags::DEAF, |pending, function| {
-        pending.cancel_only(false)?;
-        check::holds("still held", pending.is_pending()?)?;
-        netio.release(function)?;
-        let done = pending.wait()?;
-        done.check_rules()?;
-        check::one_of("result", done.result(), &[status::SUCCESS, status::CANCELLED])
-    })
+    held_calls(
+        &client,
+        &netio,
+        Action::HoldStart,
+        RuleFlags::DEAF,
+        |pending, function| {
+            pending.cancel_only(false)?;
+            check::holds("still held", pending.is_pending()?)?;
+            netio.release(function)?;
+            let done = pending.wait()?;
+            done.check_rules()?;
+            check::one_of("result", done.result(), &[status::SUCCESS, status::CANCELLED])
+        },
+    )
 }
 
 fn performed_and_held(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let netio = Netio::open()?;
-    held_calls(&client, &netio, Action::HoldCompletion, RuleFlags(0), |pending, function| {
-        pending.cancel_only(false)?;
-        netio.release(function)?;
-        let done = pending.wait()?;
-        done.check_rules()?;
-        check::one_of("result", done.result(), &[status::SUCCESS, status::CANCELLED])
-    })
+    held_calls(
+        &client,
+        &netio,
+        Action::HoldCompletion,
+        RuleFlags(0),
+        |pending, function| {
+            pending.cancel_only(false)?;
+            netio.release(function)?;
+            let done = pending.wait()?;
+            done.check_rules()?;
+            check::one_of("result", done.result(), &[status::SUCCESS, status::CANCELLED])
+        },
+    )
 }
 
 fn racing_the_completion(context: &Context) -> Result<()> {
@@ -174,7 +200,11 @@ fn racing_the_completion(context: &Context) -> Result<()> {
     for round in 0..100 {
         let receive = near.receive_call(1).start()?;
         let send = far.send_call(b"r").start()?;
-        let done = if round % 2 == 0 { receive.cancel()? } else { receive.wait()? };
+        let done = if round % 2 == 0 {
+            receive.cancel()?
+        } else {
+            receive.wait()?
+        };
         done.check_rules()?;
         check::one_of("receive", done.result(), &[status::SUCCESS, status::CANCELLED])?;
         received += usize::from(done.result() == status::SUCCESS);
@@ -199,9 +229,15 @@ fn cancelled_accept_leaves_the_listener(context: &Context) -> Result<()> {
 
 fn cancelled_accept_with_events(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let reactions = Reactions { slots: Slots::ALL.0, ..Reactions::default() };
+    let reactions = Reactions {
+        slots: Slots::ALL.0,
+        ..Reactions::default()
+    };
     let listener = client.socket(Category::Listen, Family::V4, reactions)?;
-    let address = listener.bind(Family::V4.loopback(0))?.enable(crate::wsk::WSK_EVENT_ACCEPT)?.local_address()?;
+    let address = listener
+        .bind(Family::V4.loopback(0))?
+        .enable(crate::wsk::WSK_EVENT_ACCEPT)?
+        .local_address()?;
     is_cancelled(&listener.accept_call(Reactions::default()).start()?.cancel()?)?;
     let events = context.probe.events();
     let near = client.connection_socket(Family::V4)?;
@@ -213,15 +249,22 @@ fn cancelled_accept_with_events(context: &Context) -> Result<()> {
 fn from_a_callback(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let (listener, address) = client.listener(Family::V4)?;
-    let reactions = Reactions { slots: Slots::ALL.0, ..Reactions::default() };
+    let reactions = Reactions {
+        slots: Slots::ALL.0,
+        ..Reactions::default()
+    };
     let near = client.socket(Category::Connection, Family::V4, reactions)?;
     near.bind(Family::V4.loopback(0))?;
     let accept = listener.accept_call(Reactions::default()).start()?;
     near.connect(address)?;
     let far = listener.accepted(&accept.wait()?.checked_ok()?)?;
     let receive = near.receive_call(16).flag(crate::wsk::WSK_FLAG_WAITALL).prepare()?;
-    let launching =
-        Reactions { launch: receive.request, launch_on: Happening::Receive as u32, take: Take::All as u32, ..reactions };
+    let launching = Reactions {
+        launch: receive.request,
+        launch_on: Happening::Receive as u32,
+        take: Take::All as u32,
+        ..reactions
+    };
     near.set_reactions(launching)?;
     near.enable(WSK_EVENT_RECEIVE)?;
     far.send(b"go")?;

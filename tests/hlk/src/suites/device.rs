@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use wskguard_abi::{
-    ABI_VERSION, AuditEntry, AuditReply, Code, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest, Header,
-    ListEndpointsRequest, ListReply, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest, Request, SERVICE_NAME,
-    SetPolicyRequest, StatusReply, VersionReply, WIN32_PATH, audit_flags, status_flags,
+    ABI_VERSION, AuditEntry, AuditReply, Code, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest,
+    Header, ListEndpointsRequest, ListReply, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest,
+    Request, SERVICE_NAME, SetPolicyRequest, StatusReply, VersionReply, WIN32_PATH, audit_flags, status_flags,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -74,7 +74,9 @@ fn open() -> Result<Device> {
 }
 
 fn ask(device: &Device, code: u32, input: &[u8], room: usize) -> Result<(Completion, Vec<u8>)> {
-    device.control(code, input.to_vec(), room, Duration::from_secs(3)).with_context(|| format!("code {code:#x}"))
+    device
+        .control(code, input.to_vec(), room, Duration::from_secs(3))
+        .with_context(|| format!("code {code:#x}"))
 }
 
 fn refused(device: &Device, what: &str, code: Code, input: &[u8], room: usize, expected: i32) -> Result<()> {
@@ -84,7 +86,12 @@ fn refused(device: &Device, what: &str, code: Code, input: &[u8], room: usize, e
     check::holds(&what, completion.information == 0 && output.is_empty())
 }
 
-fn answer<T: FromBytes + KnownLayout + Immutable>(device: &Device, code: Code, input: &[u8], room: usize) -> Result<(T, Vec<u8>)> {
+fn answer<T: FromBytes + KnownLayout + Immutable>(
+    device: &Device,
+    code: Code,
+    input: &[u8],
+    room: usize,
+) -> Result<(T, Vec<u8>)> {
     let (completion, output) = ask(device, code as u32, input, room)?;
     check::status(&format!("{code:?}"), completion.status, status::SUCCESS)?;
     check::holds("no more than there is room for", completion.information <= room)?;
@@ -93,13 +100,22 @@ fn answer<T: FromBytes + KnownLayout + Immutable>(device: &Device, code: Code, i
 }
 
 fn driver_status(device: &Device) -> Result<StatusReply> {
-    Ok(answer::<StatusReply>(device, Code::QueryStatus, Request::default().as_bytes(), size_of::<StatusReply>())?.0)
+    Ok(answer::<StatusReply>(
+        device,
+        Code::QueryStatus,
+        Request::default().as_bytes(),
+        size_of::<StatusReply>(),
+    )?
+    .0)
 }
 
 /// A fixed part of zeroes with the right header.
 fn blank(code: Code) -> Vec<u8> {
     let (size, _) = sizes(code);
-    let header = Header { abi_version: ABI_VERSION, size: u32::try_from(size).unwrap_or(0) };
+    let header = Header {
+        abi_version: ABI_VERSION,
+        size: u32::try_from(size).unwrap_or(0),
+    };
     let mut bytes = header.as_bytes().to_vec();
     bytes.resize(size, 0);
     bytes
@@ -112,9 +128,23 @@ fn other_versions(_: &Context) -> Result<()> {
         for code in parsing() {
             let mut input = blank(code);
             input[..4].copy_from_slice(&version.to_le_bytes());
-            refused(&device, &format!("version {version}"), code, &input, 4096, status::REVISION_MISMATCH)?;
+            refused(
+                &device,
+                &format!("version {version}"),
+                code,
+                &input,
+                4096,
+                status::REVISION_MISMATCH,
+            )?;
             // Of another version nothing but the header is known.
-            refused(&device, "header alone", code, &input[..8], 4096, status::REVISION_MISMATCH)?;
+            refused(
+                &device,
+                "header alone",
+                code,
+                &input[..8],
+                4096,
+                status::REVISION_MISMATCH,
+            )?;
         }
         for input in [&[][..], &version.to_le_bytes(), &[0xFF; 100]] {
             let (reply, rest) = answer::<VersionReply>(&device, Code::QueryVersion, input, 64)?;
@@ -131,7 +161,14 @@ fn wrong_lengths(_: &Context) -> Result<()> {
     for code in parsing() {
         let whole = blank(code);
         for length in 0..whole.len() {
-            refused(&device, "cut short", code, &whole[..length], 4096, status::INVALID_PARAMETER)?;
+            refused(
+                &device,
+                "cut short",
+                code,
+                &whole[..length],
+                4096,
+                status::INVALID_PARAMETER,
+            )?;
         }
         for more in [1, 8, 4096] {
             let mut long = whole.clone();
@@ -141,7 +178,14 @@ fn wrong_lengths(_: &Context) -> Result<()> {
         for size in [0, 7, u32::try_from(whole.len())? + 1, u32::MAX] {
             let mut lying = whole.clone();
             lying[4..8].copy_from_slice(&size.to_le_bytes());
-            refused(&device, &format!("size {size}"), code, &lying, 4096, status::INVALID_PARAMETER)?;
+            refused(
+                &device,
+                &format!("size {size}"),
+                code,
+                &lying,
+                4096,
+                status::INVALID_PARAMETER,
+            )?;
         }
     }
     check::equal("status", driver_status(&device)?, before)
@@ -150,9 +194,23 @@ fn wrong_lengths(_: &Context) -> Result<()> {
 fn image_length(_: &Context) -> Result<()> {
     let device = open()?;
     let before = driver_status(&device)?;
-    for (said, sent) in [(1, 0), (0, 1), (100, 99), (100, 101), (u32::MAX, 100), (u32::MAX - 23, 0)] {
+    for (said, sent) in [
+        (1, 0),
+        (0, 1),
+        (100, 99),
+        (100, 101),
+        (u32::MAX, 100),
+        (u32::MAX - 23, 0),
+    ] {
         let input = [SetPolicyRequest::new(said).as_bytes(), &vec![0; sent]].concat();
-        refused(&device, &format!("says {said}, sent {sent}"), Code::SetPolicy, &input, 64, status::INVALID_PARAMETER)?;
+        refused(
+            &device,
+            &format!("says {said}, sent {sent}"),
+            Code::SetPolicy,
+            &input,
+            64,
+            status::INVALID_PARAMETER,
+        )?;
     }
     for length in [0_u32, 1, 64, 4096, (8 << 20) + 1] {
         let input = [SetPolicyRequest::new(length).as_bytes(), &vec![0; length as usize]].concat();
@@ -169,7 +227,14 @@ fn reserved_and_unknown(_: &Context) -> Result<()> {
     let field = |code: Code, at: usize, value: u32| {
         let mut input = blank(code);
         input[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        refused(&device, &format!("{value:#x} at {at}"), code, &input, 4096, status::INVALID_PARAMETER)
+        refused(
+            &device,
+            &format!("{value:#x} at {at}"),
+            code,
+            &input,
+            4096,
+            status::INVALID_PARAMETER,
+        )
     };
     for value in [1, 0x8000_0000, u32::MAX] {
         field(Code::SetPolicy, 8, value)?;
@@ -194,7 +259,14 @@ fn small_outputs(_: &Context) -> Result<()> {
         let (_, reply) = sizes(code);
         for room in [0, 1, 8, reply - 1] {
             // A drain with `begin` 0 and an image of no bytes: nothing would come of them either way.
-            refused(&device, "small output", code, &blank(code), room, status::BUFFER_TOO_SMALL)?;
+            refused(
+                &device,
+                "small output",
+                code,
+                &blank(code),
+                room,
+                status::BUFFER_TOO_SMALL,
+            )?;
         }
     }
     check::equal("status", driver_status(&device)?, before)
@@ -205,9 +277,23 @@ fn small_output_changes_nothing(_: &Context) -> Result<()> {
     let before = driver_status(&device)?;
     let image = super::policy::compile(PERMISSIVE)?;
     let set = [SetPolicyRequest::new(u32::try_from(image.len())?).as_bytes(), &image].concat();
-    refused(&device, "valid image", Code::SetPolicy, &set, size_of::<PolicyReply>() - 1, status::BUFFER_TOO_SMALL)?;
+    refused(
+        &device,
+        "valid image",
+        Code::SetPolicy,
+        &set,
+        size_of::<PolicyReply>() - 1,
+        status::BUFFER_TOO_SMALL,
+    )?;
     let drain = DrainRequest::new(true);
-    refused(&device, "begin", Code::Drain, drain.as_bytes(), size_of::<DrainReply>() - 1, status::BUFFER_TOO_SMALL)?;
+    refused(
+        &device,
+        "begin",
+        Code::Drain,
+        drain.as_bytes(),
+        size_of::<DrainReply>() - 1,
+        status::BUFFER_TOO_SMALL,
+    )?;
     check::equal("status", driver_status(&device)?, before)
 }
 
@@ -225,27 +311,53 @@ fn leave_records(context: &Context, count: usize) -> Result<()> {
 
 fn small_output_keeps_the_cursor(context: &Context) -> Result<()> {
     let device = open()?;
-    let (now, here) = (ReadAuditRequest::new(audit_flags::FROM_NOW, 0), ReadAuditRequest::new(0, 0));
+    let (now, here) = (
+        ReadAuditRequest::new(audit_flags::FROM_NOW, 0),
+        ReadAuditRequest::new(0, 0),
+    );
     answer::<AuditReply>(&device, Code::ReadAudit, now.as_bytes(), 4096)?;
     leave_records(context, 3)?;
-    refused(&device, "from now", Code::ReadAudit, now.as_bytes(), 8, status::BUFFER_TOO_SMALL)?;
-    refused(&device, "from now", Code::WaitAudit, now.as_bytes(), 8, status::BUFFER_TOO_SMALL)?;
+    refused(
+        &device,
+        "from now",
+        Code::ReadAudit,
+        now.as_bytes(),
+        8,
+        status::BUFFER_TOO_SMALL,
+    )?;
+    refused(
+        &device,
+        "from now",
+        Code::WaitAudit,
+        now.as_bytes(),
+        8,
+        status::BUFFER_TOO_SMALL,
+    )?;
     answer::<AuditReply>(&device, Code::ReadAudit, here.as_bytes(), 4096)?;
     let all = ReadAuditRequest::new(0, u32::MAX);
     let (reply, _) = answer::<AuditReply>(&device, Code::ReadAudit, all.as_bytes(), 65_536)?;
-    check::holds(&format!("the 3 records are still to be read: {}", reply.count), reply.count >= 3)
+    check::holds(
+        &format!("the 3 records are still to be read: {}", reply.count),
+        reply.count >= 3,
+    )
 }
 
 fn unknown_codes(_: &Context) -> Result<()> {
     let device = open()?;
     let before = driver_status(&device)?;
-    let codes = [0x7FF_u32, 0x80D, 0x80E, 0x900, 0xFFF].map(|function| 0x9A1C_0000 | 0x6000 | function << 2).to_vec();
+    let codes = [0x7FF_u32, 0x80D, 0x80E, 0x900, 0xFFF]
+        .map(|function| 0x9A1C_0000 | 0x6000 | function << 2)
+        .to_vec();
     let other_access = [0x9A1C_2000, 0x9A1C_A000, 0x9A1C_E000].to_vec();
     let methods = (1..4).map(|method| Code::QueryStatus as u32 | method).collect();
     let types = vec![0x9A1D_6004, 0x0022_6004, 0x0000_6004, u32::MAX, 0];
     for code in [codes, other_access, methods, types].concat() {
         let (completion, output) = ask(&device, code, Request::default().as_bytes(), 4096)?;
-        check::status(&format!("code {code:#x}"), completion.status, status::INVALID_DEVICE_REQUEST)?;
+        check::status(
+            &format!("code {code:#x}"),
+            completion.status,
+            status::INVALID_DEVICE_REQUEST,
+        )?;
         check::holds("no output", output.is_empty())?;
     }
     check::equal("status", driver_status(&device)?, before)
@@ -253,14 +365,19 @@ fn unknown_codes(_: &Context) -> Result<()> {
 
 fn element_by_element(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let sockets = (0..20).map(|_| client.datagram_socket(Family::V4)).collect::<Result<Vec<_>>>()?;
+    let sockets = (0..20)
+        .map(|_| client.datagram_socket(Family::V4))
+        .collect::<Result<Vec<_>>>()?;
     let device = open()?;
     let (mut cursor, mut ids) = (0, Vec::new());
     loop {
         let request = ListEndpointsRequest::new(cursor, u32::MAX);
         let room = size_of::<ListReply>() + size_of::<EndpointInfo>() + 80;
         let (reply, rest) = answer::<ListReply>(&device, Code::ListEndpoints, request.as_bytes(), room)?;
-        check::holds("at most one", reply.count <= 1 && rest.len() == reply.count as usize * size_of::<EndpointInfo>())?;
+        check::holds(
+            "at most one",
+            reply.count <= 1 && rest.len() == reply.count as usize * size_of::<EndpointInfo>(),
+        )?;
         if let Ok((endpoint, _)) = EndpointInfo::read_from_prefix(&rest) {
             check::holds("its reserved field is zero", endpoint.reserved == 0)?;
             ids.push(endpoint.id);
@@ -281,7 +398,9 @@ fn element_by_element(context: &Context) -> Result<()> {
 
 fn foreign_cursor(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let _sockets = (0..4).map(|_| client.datagram_socket(Family::V4)).collect::<Result<Vec<_>>>()?;
+    let _sockets = (0..4)
+        .map(|_| client.datagram_socket(Family::V4))
+        .collect::<Result<Vec<_>>>()?;
     let (one, other) = (open()?, open()?);
     let room = size_of::<ListReply>() + size_of::<EndpointInfo>();
     let begin = ListEndpointsRequest::new(0, u32::MAX);
@@ -289,10 +408,24 @@ fn foreign_cursor(context: &Context) -> Result<()> {
     check::holds("there is more", reply.next != 0)?;
     for cursor in [reply.next, 77, u64::MAX] {
         let input = ListEndpointsRequest::new(cursor, u32::MAX);
-        refused(&other, "another's cursor", Code::ListEndpoints, input.as_bytes(), room, status::INVALID_PARAMETER)?;
+        refused(
+            &other,
+            "another's cursor",
+            Code::ListEndpoints,
+            input.as_bytes(),
+            room,
+            status::INVALID_PARAMETER,
+        )?;
     }
     let wrong = ListEndpointsRequest::new(reply.next + 1, u32::MAX);
-    refused(&one, "not given", Code::ListEndpoints, wrong.as_bytes(), room, status::INVALID_PARAMETER)?;
+    refused(
+        &one,
+        "not given",
+        Code::ListEndpoints,
+        wrong.as_bytes(),
+        room,
+        status::INVALID_PARAMETER,
+    )?;
     let next = ListEndpointsRequest::new(reply.next, u32::MAX);
     let (second, _) = answer::<ListReply>(&one, Code::ListEndpoints, next.as_bytes(), room)?;
     check::equal("the walk goes on", second.count, 1)
@@ -318,8 +451,14 @@ fn many_opens(context: &Context) -> Result<()> {
 
 /// The service control manager's answer to a command: whether it did it, and its words.
 fn service(verb: &str) -> Result<(bool, String)> {
-    let output = Command::new("sc").args([verb, SERVICE_NAME]).output().context("sc.exe does not start")?;
-    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    let output = Command::new("sc")
+        .args([verb, SERVICE_NAME])
+        .output()
+        .context("sc.exe does not start")?;
+    Ok((
+        output.status.success(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    ))
 }
 
 fn second_start(context: &Context) -> Result<()> {
@@ -356,7 +495,10 @@ fn drain_turns_clients_away(context: &Context) -> Result<()> {
     let draining = (|| -> Result<()> {
         check::equal("held", (reply.drained, reply.clients), (0, 1))?;
         check::holds("says so", guard.status()?.flags & status_flags::DRAINING != 0)?;
-        let wish = probe_protocol::probe::Attach { timeout_ms: 500, ..context.npi().attach() };
+        let wish = probe_protocol::probe::Attach {
+            timeout_ms: 500,
+            ..context.npi().attach()
+        };
         let second = crate::probe::Client::try_attach(&context.probe, &wish)?;
         check::status("attach", second.status, status::NOINTERFACE)?;
         // Who is there stays there.
@@ -377,16 +519,17 @@ impl Waiting {
     fn begin(device: &Arc<Device>, limit: Duration) -> Result<Self> {
         let request = ReadAuditRequest::new(audit_flags::FROM_NOW, u32::MAX);
         let shared = Arc::clone(device);
-        let thread = thread::spawn(move || {
-            shared.control(Code::WaitAudit as u32, request.as_bytes().to_vec(), 65_536, limit)
-        });
+        let thread =
+            thread::spawn(move || shared.control(Code::WaitAudit as u32, request.as_bytes().to_vec(), 65_536, limit));
         thread::sleep(Duration::from_millis(200));
         ensure!(!thread.is_finished(), "the wait did not pend");
         Ok(Self(thread))
     }
 
     fn end(self) -> Result<(Completion, Vec<u8>)> {
-        self.0.join().unwrap_or_else(|_| anyhow::bail!("the waiting thread panicked"))
+        self.0
+            .join()
+            .unwrap_or_else(|_| anyhow::bail!("the waiting thread panicked"))
     }
 }
 
@@ -398,15 +541,24 @@ fn wait_is_completed(context: &Context) -> Result<()> {
     check::status("wait", completion.status, status::SUCCESS)?;
     let (reply, _) = AuditReply::read_from_prefix(&output).map_err(|_| anyhow::anyhow!("a short reply"))?;
     check::holds("a record", reply.count > 0)?;
-    check::equal("bytes", output.len(), size_of::<AuditReply>() + reply.count as usize * size_of::<AuditEntry>())
+    check::equal(
+        "bytes",
+        output.len(),
+        size_of::<AuditReply>() + reply.count as usize * size_of::<AuditEntry>(),
+    )
 }
 
 fn wait_is_cancelled(_: &Context) -> Result<()> {
     let device = Arc::new(open()?);
     for _ in 0..3 {
         let waiting = Waiting::begin(&device, Duration::from_millis(500))?;
-        let Err(error) = waiting.end() else { anyhow::bail!("a record came from nowhere") };
-        check::holds(&format!("ended by the cancellation: {error:#}"), format!("{error:#}").contains("until it was cancelled"))?;
+        let Err(error) = waiting.end() else {
+            anyhow::bail!("a record came from nowhere")
+        };
+        check::holds(
+            &format!("ended by the cancellation: {error:#}"),
+            format!("{error:#}").contains("until it was cancelled"),
+        )?;
     }
     driver_status(&device).map(drop)
 }
@@ -434,7 +586,10 @@ fn meanwhile(context: &Context, code: Code, flags: u32) -> Result<()> {
     let (first, output) = waiting.end()?;
     check::status("the wait", first.status, status::SUCCESS)?;
     let (reply, _) = AuditReply::read_from_prefix(&output).map_err(|_| anyhow::anyhow!("a short reply"))?;
-    check::holds("with what came after it began", reply.read == u64::from(reply.count) && reply.count < 8)?;
+    check::holds(
+        "with what came after it began",
+        reply.read == u64::from(reply.count) && reply.count < 8,
+    )?;
     check::status("the other", second.status, status::DEVICE_BUSY)
 }
 

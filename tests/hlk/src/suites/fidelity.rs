@@ -9,8 +9,8 @@ use crate::probe::{Client, Family};
 use crate::runner::tests;
 use crate::wsk::{
     NO_SUCH_OPTION, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SIO_WSK_QUERY_RECEIVE_BACKLOG, SIO_WSK_REGISTER_EXTENSION,
-    SIO_WSK_SET_REMOTE_ADDRESS, SIO_WSK_SET_SENDTO_ADDRESS, SO_BROADCAST, SO_CONDITIONAL_ACCEPT, SO_DEBUG, SO_DONTROUTE,
-    SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_OOBINLINE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET,
+    SIO_WSK_SET_REMOTE_ADDRESS, SIO_WSK_SET_SENDTO_ADDRESS, SO_BROADCAST, SO_CONDITIONAL_ACCEPT, SO_DEBUG,
+    SO_DONTROUTE, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_OOBINLINE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET,
 };
 
 tests! {
@@ -29,10 +29,24 @@ tests! {
     sharing, Filtered, "sol_socket §6.3", "who may bind after whom";
 }
 
-const CATEGORIES: [Category; 4] = [Category::Listen, Category::Connection, Category::Datagram, Category::Stream];
+const CATEGORIES: [Category; 4] = [
+    Category::Listen,
+    Category::Connection,
+    Category::Datagram,
+    Category::Stream,
+];
 const OPTIONS: [u32; 11] = [
-    SO_REUSEADDR, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_BROADCAST, SO_RCVBUF, SO_SNDBUF, SO_CONDITIONAL_ACCEPT, SO_DONTROUTE,
-    SO_OOBINLINE, SO_DEBUG, NO_SUCH_OPTION,
+    SO_REUSEADDR,
+    SO_EXCLUSIVEADDRUSE,
+    SO_KEEPALIVE,
+    SO_BROADCAST,
+    SO_RCVBUF,
+    SO_SNDBUF,
+    SO_CONDITIONAL_ACCEPT,
+    SO_DONTROUTE,
+    SO_OOBINLINE,
+    SO_DEBUG,
+    NO_SUCH_OPTION,
 ];
 
 fn options_by_category(context: &Context) -> Result<()> {
@@ -46,7 +60,10 @@ fn options_by_category(context: &Context) -> Result<()> {
                     trace.note(&what("set"), &socket.set_call(option, SOL_SOCKET, &[1, 0, 0, 0]).run()?);
                     trace.note(&what("get"), &socket.get_call(option, SOL_SOCKET, 4).run()?);
                     socket.bind(family.loopback(0))?;
-                    trace.note(&what("late set"), &socket.set_call(option, SOL_SOCKET, &[0, 0, 0, 0]).run()?);
+                    trace.note(
+                        &what("late set"),
+                        &socket.set_call(option, SOL_SOCKET, &[0, 0, 0, 0]).run()?,
+                    );
                     trace.note(&what("late get"), &socket.get_call(option, SOL_SOCKET, 4).run()?);
                     socket.close()?;
                 }
@@ -61,14 +78,20 @@ fn lengths(context: &Context) -> Result<()> {
     compare(&context.probe, |client, trace| {
         let socket = client.datagram_socket(Family::V4)?;
         let stream = client.connection_socket(Family::V4)?;
-        for (name, socket, option) in
-            [("SO_BROADCAST", socket, SO_BROADCAST), ("SO_KEEPALIVE", stream, SO_KEEPALIVE), ("SO_RCVBUF", socket, SO_RCVBUF)]
-        {
+        for (name, socket, option) in [
+            ("SO_BROADCAST", socket, SO_BROADCAST),
+            ("SO_KEEPALIVE", stream, SO_KEEPALIVE),
+            ("SO_RCVBUF", socket, SO_RCVBUF),
+        ] {
             for length in [0_u64, 1, 2, 3, 4, 5, 8, 16, 64, 65] {
                 let bytes = vec![1; 80];
                 let set = socket.set_call(option, SOL_SOCKET, &bytes).sized_input(length).run()?;
                 trace.note(&format!("{name} set of {length}"), &set);
-                let get = socket.get_call(option, SOL_SOCKET, 80).sized_output(length).fill(0xEE).run()?;
+                let get = socket
+                    .get_call(option, SOL_SOCKET, 80)
+                    .sized_output(length)
+                    .fill(0xEE)
+                    .run()?;
                 trace.note(&format!("{name} get of {length}"), &get);
             }
         }
@@ -81,7 +104,11 @@ fn odd_requests(context: &Context) -> Result<()> {
         for category in CATEGORIES {
             let socket = client.socket(category, Family::V4, Reactions::default())?;
             for request in [3, 4, 99, u32::MAX] {
-                let done = socket.control(request, SO_REUSEADDR, SOL_SOCKET).input(&[0; 4]).output(4).run()?;
+                let done = socket
+                    .control(request, SO_REUSEADDR, SOL_SOCKET)
+                    .input(&[0; 4])
+                    .output(4)
+                    .run()?;
                 trace.note(&format!("{category:?} request type {request}"), &done);
             }
             for level in [0, 6, 17, 41, 0x8000, u32::MAX] {
@@ -94,7 +121,11 @@ fn odd_requests(context: &Context) -> Result<()> {
                 let done = socket.ioctl_call(code).input(&[0; 8]).output(8).run()?;
                 trace.note(&format!("{category:?} ioctl {code:#x}"), &done);
             }
-            let null = socket.control(0, SO_REUSEADDR, SOL_SOCKET).input_kind(Input::Null, &[]).sized_input(0).run()?;
+            let null = socket
+                .control(0, SO_REUSEADDR, SOL_SOCKET)
+                .input_kind(Input::Null, &[])
+                .sized_input(0)
+                .run()?;
             trace.note(&format!("{category:?} set of nothing"), &null);
             let null = socket.control(1, SO_REUSEADDR, SOL_SOCKET).run()?;
             trace.note(&format!("{category:?} get of nothing"), &null);
@@ -106,13 +137,22 @@ fn odd_requests(context: &Context) -> Result<()> {
 fn extra_arguments(context: &Context) -> Result<()> {
     compare(&context.probe, |client, trace| {
         let socket = client.datagram_socket(Family::V4)?;
-        let both = |request| socket.control(request, SO_BROADCAST, SOL_SOCKET).input(&[1, 0, 0, 0]).output(4).fill(0x55);
+        let both = |request| {
+            socket
+                .control(request, SO_BROADCAST, SOL_SOCKET)
+                .input(&[1, 0, 0, 0])
+                .output(4)
+                .fill(0x55)
+        };
         trace.note("set with an output buffer", &both(0).run()?);
         trace.note("get with an input buffer", &both(1).run()?);
         let done = both(1).output_returned().run()?;
         trace.note("get with an IRP and OutputSizeReturned", &done);
         trace.note("large get", &socket.get_call(SO_BROADCAST, SOL_SOCKET, 4096).run()?);
-        trace.note("large set", &socket.set_call(SO_BROADCAST, SOL_SOCKET, &[0; 4096]).run()?);
+        trace.note(
+            "large set",
+            &socket.set_call(SO_BROADCAST, SOL_SOCKET, &[0; 4096]).run()?,
+        );
         trace.note("get", &socket.get_call(SO_BROADCAST, SOL_SOCKET, 4).run()?);
         Ok(())
     })
@@ -121,8 +161,20 @@ fn extra_arguments(context: &Context) -> Result<()> {
 fn create_arguments(context: &Context) -> Result<()> {
     compare(&context.probe, |client, trace| {
         let rows = [
-            [0, 1, 6, 1], [1, 1, 6, 1], [2, 0, 0, 1], [2, 1, 17, 1], [2, 2, 17, 1], [2, 2, 17, 2], [2, 1, 6, 4], [2, 3, 1, 4],
-            [2, 1, 6, 3], [2, 1, 6, 16], [2, 1, 6, 0xFFFF_FFFF], [99, 1, 6, 1], [23, 2, 17, 4], [2, 7, 0, 4],
+            [0, 1, 6, 1],
+            [1, 1, 6, 1],
+            [2, 0, 0, 1],
+            [2, 1, 17, 1],
+            [2, 2, 17, 1],
+            [2, 2, 17, 2],
+            [2, 1, 6, 4],
+            [2, 3, 1, 4],
+            [2, 1, 6, 3],
+            [2, 1, 6, 16],
+            [2, 1, 6, 0xFFFF_FFFF],
+            [99, 1, 6, 1],
+            [23, 2, 17, 4],
+            [2, 7, 0, 4],
         ];
         for row in rows {
             let done = client.call(Function::Socket).numbers(row).run()?;
@@ -130,9 +182,18 @@ fn create_arguments(context: &Context) -> Result<()> {
         }
         for (name, call) in [
             ("basic with context", client.create(Category::Basic, Family::V4)),
-            ("listen without dispatch", client.create(Category::Listen, Family::V4).null_dispatch()),
-            ("datagram without context", client.create(Category::Datagram, Family::V4).null_context()),
-            ("with an owner", client.create(Category::Datagram, Family::V4).with_process()),
+            (
+                "listen without dispatch",
+                client.create(Category::Listen, Family::V4).null_dispatch(),
+            ),
+            (
+                "datagram without context",
+                client.create(Category::Datagram, Family::V4).null_context(),
+            ),
+            (
+                "with an owner",
+                client.create(Category::Datagram, Family::V4).with_process(),
+            ),
         ] {
             trace.note(name, &call.run()?);
         }
@@ -141,8 +202,12 @@ fn create_arguments(context: &Context) -> Result<()> {
 }
 
 fn ioctls(context: &Context) -> Result<()> {
-    const CODES: [u32; 4] =
-        [SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SIO_WSK_QUERY_RECEIVE_BACKLOG, SIO_WSK_SET_REMOTE_ADDRESS, SIO_WSK_SET_SENDTO_ADDRESS];
+    const CODES: [u32; 4] = [
+        SIO_WSK_QUERY_IDEAL_SEND_BACKLOG,
+        SIO_WSK_QUERY_RECEIVE_BACKLOG,
+        SIO_WSK_SET_REMOTE_ADDRESS,
+        SIO_WSK_SET_SENDTO_ADDRESS,
+    ];
     compare(&context.probe, |client, trace| {
         let address = Family::V4.loopback(9).bytes().0;
         for category in CATEGORIES {
@@ -179,7 +244,10 @@ fn states(context: &Context) -> Result<()> {
                 trace.note(&what("remote address"), &socket.call(Function::GetRemoteAddress).run()?);
                 trace.note(&what("send"), &socket.send_call(b"x").run()?);
                 trace.note(&what("receive"), &socket.receive_call(4).run()?);
-                trace.note(&what("disconnect"), &socket.call(Function::Disconnect).null_buffer().run()?);
+                trace.note(
+                    &what("disconnect"),
+                    &socket.call(Function::Disconnect).null_buffer().run()?,
+                );
                 if round == "unbound" {
                     trace.note(&what("local address"), &socket.call(Function::GetLocalAddress).run()?);
                     socket.bind(Family::V4.loopback(0))?;
@@ -188,9 +256,15 @@ fn states(context: &Context) -> Result<()> {
             trace.note("bind again", &socket.bind_call(Family::V4.loopback(0)).run()?);
         }
         let listener = client.listen_socket(Family::V4)?;
-        trace.note("accept unbound", &listener.accept_call(Reactions::default()).timeout(500).run()?);
+        trace.note(
+            "accept unbound",
+            &listener.accept_call(Reactions::default()).timeout(500).run()?,
+        );
         let datagram = client.datagram_socket(Family::V4)?;
-        trace.note("send unbound", &datagram.send_to_call(b"x", Family::V4.loopback(9)).run()?);
+        trace.note(
+            "send unbound",
+            &datagram.send_to_call(b"x", Family::V4.loopback(9)).run()?,
+        );
         trace.note("receive unbound", &datagram.receive_from_call(4).run()?);
         trace.note("bind elsewhere", &datagram.bind_call(Family::V6.loopback(0)).run()?);
         Ok(())
@@ -204,9 +278,15 @@ fn streams(context: &Context) -> Result<()> {
             trace.note("send", &near.send_call(b"a stream").run()?);
             trace.note("receive", &far.receive_call(64).run()?);
             trace.note("send nothing", &near.send_call(b"").run()?);
-            trace.note("keepalive", &near.set_call(SO_KEEPALIVE, SOL_SOCKET, &[1, 0, 0, 0]).run()?);
+            trace.note(
+                "keepalive",
+                &near.set_call(SO_KEEPALIVE, SOL_SOCKET, &[1, 0, 0, 0]).run()?,
+            );
             trace.note("keepalive", &near.get_call(SO_KEEPALIVE, SOL_SOCKET, 4).run()?);
-            trace.note("disconnect with data", &near.call(Function::Disconnect).input(b"the end").run()?);
+            trace.note(
+                "disconnect with data",
+                &near.call(Function::Disconnect).input(b"the end").run()?,
+            );
             trace.note("the end", &far.receive_call(64).run()?);
             trace.note("end of stream", &far.receive_call(64).run()?);
             trace.note("send after disconnect", &near.send_call(b"x").run()?);
@@ -236,9 +316,15 @@ fn datagrams(context: &Context) -> Result<()> {
             trace.note("in pieces", &receiver.receive_from_call(100).pieces(4).run()?);
             trace.note("to nowhere", &sender.call(Function::SendTo).input(b"x").run()?);
             let (bytes, length) = to.bytes();
-            let fixed = sender.ioctl_call(SIO_WSK_SET_REMOTE_ADDRESS).input(&bytes[..length as usize]).run()?;
+            let fixed = sender
+                .ioctl_call(SIO_WSK_SET_REMOTE_ADDRESS)
+                .input(&bytes[..length as usize])
+                .run()?;
             trace.note("fixed remote", &fixed);
-            trace.note("to the fixed remote", &sender.call(Function::SendTo).input(b"fixed").run()?);
+            trace.note(
+                "to the fixed remote",
+                &sender.call(Function::SendTo).input(b"fixed").run()?,
+            );
             trace.note("arrived", &receiver.receive_from_call(16).run()?);
             trace.note("send", &sender.send_to_call(&[9; 100], to).run()?);
             trace.note("truncated", &receiver.receive_from_call(10).run()?);
@@ -253,14 +339,24 @@ fn datagrams(context: &Context) -> Result<()> {
 fn flags_and_shapes(context: &Context) -> Result<()> {
     compare(&context.probe, |client, trace| {
         let (_listener, near, far) = client.pair(Family::V4)?;
-        trace.note("offset", &near.send_call(b"skipped data").offset(8).sized_input(4).run()?);
+        trace.note(
+            "offset",
+            &near.send_call(b"skipped data").offset(8).sized_input(4).run()?,
+        );
         trace.note("receive", &far.receive_call(16).run()?);
         trace.note("pieces", &near.send_call(b"one two three").pieces(3).run()?);
         trace.note("pieces", &far.receive_call(13).pieces(2).flag(2).run()?);
         trace.note("no delay", &near.send_call(b"now").flag(2).run()?);
         trace.note("receive", &far.receive_call(16).run()?);
         trace.note("unknown flags", &near.send_call(b"?").flag(0x4000_0000).run()?);
-        trace.note("bind flags", &client.datagram_socket(Family::V4)?.bind_call(Family::V4.loopback(0)).flag(77).run()?);
+        trace.note(
+            "bind flags",
+            &client
+                .datagram_socket(Family::V4)?
+                .bind_call(Family::V4.loopback(0))
+                .flag(77)
+                .run()?,
+        );
         Ok(())
     })
 }
@@ -268,7 +364,10 @@ fn flags_and_shapes(context: &Context) -> Result<()> {
 fn client_controls(context: &Context) -> Result<()> {
     compare(&context.probe, |client, trace| {
         for code in [0, 1, 6, 8, 99] {
-            trace.note(&format!("client control {code}"), &client.control(code).output(64).run()?);
+            trace.note(
+                &format!("client control {code}"),
+                &client.control(code).output(64).run()?,
+            );
         }
         trace.note("static events, no input", &client.control(7).no_irp().run()?);
         let descriptor = [1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -280,7 +379,11 @@ fn client_controls(context: &Context) -> Result<()> {
 
 fn sharing(context: &Context) -> Result<()> {
     compare(&context.probe, |client, trace| {
-        let kinds = [("none", None), ("reuse", Some(SO_REUSEADDR)), ("exclusive", Some(SO_EXCLUSIVEADDRUSE))];
+        let kinds = [
+            ("none", None),
+            ("reuse", Some(SO_REUSEADDR)),
+            ("exclusive", Some(SO_EXCLUSIVEADDRUSE)),
+        ];
         for category in [Category::Listen, Category::Datagram] {
             for (first, one) in kinds {
                 for (second, two) in kinds {
@@ -305,7 +408,11 @@ fn sharing_row(client: &Client<'_>, trace: &mut Trace, category: Category, first
         if let Some(option) = second.1 {
             comer.set(option, 1)?;
         }
-        let address = if wildcard { Family::V4.wildcard(port) } else { Family::V4.loopback(port) };
+        let address = if wildcard {
+            Family::V4.wildcard(port)
+        } else {
+            Family::V4.loopback(port)
+        };
         let what = format!("{category:?} {} after {}, wildcard {wildcard}", second.0, first.0);
         trace.note(&what, &comer.bind_call(address).run()?);
         comer.close()?;

@@ -37,7 +37,10 @@ const ONE: [u8; 4] = [1, 0, 0, 0];
 
 /// Rules as TOML.
 fn rule(body: &str) -> String {
-    format!("[[rule]]\nname = \"r{:x}\"\n{body}\n", body.len() * 31 + body.bytes().map(usize::from).sum::<usize>())
+    format!(
+        "[[rule]]\nname = \"r{:x}\"\n{body}\n",
+        body.len() * 31 + body.bytes().map(usize::from).sum::<usize>()
+    )
 }
 
 fn device() -> Result<Device> {
@@ -54,6 +57,7 @@ fn captured_once(context: &Context) -> Result<()> {
     let rules = rule("request = \"set\"\noption = \"SO_RCVBUF\"\nnew = \">65536\"\naction = \"deny\"");
     under(context, "off", &rules, |_, client| {
         let socket = client.datagram_socket(Family::V4)?;
+        socket.set(SO_RCVBUF, 0x2000)?;
         // One value is harmless, its complement is not, and the bytes change all the time.
         for _ in 0..60 {
             let set = socket.set_call(SO_RCVBUF, SOL_SOCKET, &[0x00, 0x20, 0x00, 0x00]);
@@ -86,7 +90,9 @@ fn by_process(context: &Context) -> Result<()> {
         client.datagram_socket(Family::V4)?.set(SO_BROADCAST, 1)?;
         let done = client.create(Category::Datagram, Family::V4).with_process().ok()?;
         let owned = crate::probe::Socket::made(client.probe, *client, &done, Category::Datagram, Family::V4)?;
-        owned.set_call(SO_BROADCAST, SOL_SOCKET, &ONE).fails_with(status::ACCESS_DENIED)?;
+        owned
+            .set_call(SO_BROADCAST, SOL_SOCKET, &ONE)
+            .fails_with(status::ACCESS_DENIED)?;
         Ok(())
     })
 }
@@ -116,12 +122,18 @@ fn initial_on_socket_connect(context: &Context) -> Result<()> {
 }
 
 fn access_bits(_: &Context) -> Result<()> {
-    let Ok(reader) = Control::open(Access::Read) else { anyhow::bail!("the device cannot be opened for reading") };
+    let Ok(reader) = Control::open(Access::Read) else {
+        anyhow::bail!("the device cannot be opened for reading")
+    };
     let status = reader.control(Code::QueryStatus as u32, Request::default().as_bytes(), &mut [0; 88]);
     check::holds("a reader may ask", status.is_ok())?;
     for code in [Code::SetPolicy, Code::Drain, Code::Lock] {
         let refused = reader.control(code as u32, Request::default().as_bytes(), &mut [0; 256]);
-        check::equal(&format!("{code:?}"), refused, Err(status::ACCESS_DENIED.cast_unsigned()))?;
+        check::equal(
+            &format!("{code:?}"),
+            refused,
+            Err(status::ACCESS_DENIED.cast_unsigned()),
+        )?;
     }
     Ok(())
 }
@@ -136,7 +148,11 @@ fn noise(context: &Context) -> Result<()> {
         state
     };
     for round in 0..1500 {
-        let codes: Vec<Code> = Code::ALL.iter().copied().filter(|code| !matches!(code, Code::Lock | Code::WaitAudit)).collect();
+        let codes: Vec<Code> = Code::ALL
+            .iter()
+            .copied()
+            .filter(|code| !matches!(code, Code::Lock | Code::WaitAudit))
+            .collect();
         let code = codes[usize::try_from(random())? % codes.len()];
         let length = usize::try_from(random() % 96)?;
         let mut input: Vec<u8> = (0..length).map(|_| random().to_le_bytes()[0]).collect();
@@ -172,9 +188,14 @@ fn reads_are_zeroed(context: &Context) -> Result<()> {
 
 fn listing_while_changing(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let lasting = (0..40).map(|_| client.datagram_socket(Family::V4)).collect::<Result<Vec<_>>>()?;
+    let lasting = (0..40)
+        .map(|_| client.datagram_socket(Family::V4))
+        .collect::<Result<Vec<_>>>()?;
     let mut guard = context.guard()?;
-    let known: Vec<u64> = super::lifetime::list(&mut guard)?.iter().map(|endpoint| endpoint.id).collect();
+    let known: Vec<u64> = super::lifetime::list(&mut guard)?
+        .iter()
+        .map(|endpoint| endpoint.id)
+        .collect();
     let listed = thread::scope(|scope| -> Result<Vec<Vec<u64>>> {
         let reader = scope.spawn(|| -> Result<Vec<Vec<u64>>> {
             let mut lists = Vec::new();

@@ -33,10 +33,18 @@ tests! {
 
 /// Every call that completes at once on fresh sockets, in the style given.
 fn tour(client: &Client<'_>, style: Style) -> Result<()> {
-    for category in [Category::Listen, Category::Connection, Category::Datagram, Category::Stream] {
+    for category in [
+        Category::Listen,
+        Category::Connection,
+        Category::Datagram,
+        Category::Stream,
+    ] {
         let done = client.create(category, Family::V4).style(style).ok()?;
         let socket = crate::probe::Socket::made(client.probe, *client, &done, category, Family::V4)?;
-        socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]).style(style).ok()?;
+        socket
+            .set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0])
+            .style(style)
+            .ok()?;
         socket.get_call(SO_REUSEADDR, SOL_SOCKET, 4).style(style).ok()?;
         socket.get_call(NO_SUCH_OPTION, SOL_SOCKET, 4).style(style).run()?;
         socket.call(Function::GetLocalAddress).style(style).run()?;
@@ -73,7 +81,10 @@ fn reused_irp_works_again(context: &Context) -> Result<()> {
 fn deep_irp_is_not_overrun(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let socket = client.datagram_socket(Family::V4)?;
-    socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]).deep_irp().ok()?;
+    socket
+        .set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0])
+        .deep_irp()
+        .ok()?;
     socket.bind_call(Family::V4.loopback(0)).deep_irp().ok()?;
     socket.close_call().deep_irp().ok()?;
     Ok(())
@@ -87,7 +98,11 @@ fn passed_down_irp_completes_upwards(context: &Context) -> Result<()> {
     check::status("status above", above.status, status::SUCCESS)?;
     set.look()?.check_rules()?;
     let bind = socket.bind_call(Family::V4.loopback(0)).prepare()?;
-    check::status("bind above", context.probe.pass_down(bind.request)?.status, status::SUCCESS)?;
+    check::status(
+        "bind above",
+        context.probe.pass_down(bind.request)?.status,
+        status::SUCCESS,
+    )?;
     bind.look()?.check_rules()?;
     let get = socket.get_call(SO_REUSEADDR, SOL_SOCKET, 4).prepare()?;
     let above = context.probe.pass_down(get.request)?;
@@ -108,7 +123,10 @@ fn at_dispatch_level(context: &Context) -> Result<()> {
         crate::probe::Socket::made(&context.probe, client, &done, category, family)
     };
     let listener = create(Category::Listen)?;
-    listener.set_call(SO_REUSEADDR, SOL_SOCKET, &[0, 0, 0, 0]).at_dispatch().ok()?;
+    listener
+        .set_call(SO_REUSEADDR, SOL_SOCKET, &[0, 0, 0, 0])
+        .at_dispatch()
+        .ok()?;
     listener.get_call(SO_REUSEADDR, SOL_SOCKET, 4).at_dispatch().ok()?;
     listener.bind_call(family.loopback(0)).at_dispatch().ok()?;
     let address = listener.call(Function::GetLocalAddress).at_dispatch().ok()?.address()?;
@@ -133,13 +151,23 @@ fn null_irp_is_refused(context: &Context) -> Result<()> {
     let none = client.create(Category::Datagram, Family::V4).no_irp().run()?;
     check::status("WskSocket", none.outcome.returned, status::INVALID_PARAMETER)?;
     let socket = client.datagram_socket(Family::V4)?;
-    let calls = [socket.bind_call(Family::V4.loopback(0)), socket.call(Function::GetLocalAddress), socket.close_call()];
+    let calls = [
+        socket.bind_call(Family::V4.loopback(0)),
+        socket.call(Function::GetLocalAddress),
+        socket.close_call(),
+    ];
     for call in calls {
         let done = call.no_irp().run()?;
-        check::status(&format!("{:?}", done.function), done.outcome.returned, status::INVALID_PARAMETER)?;
+        check::status(
+            &format!("{:?}", done.function),
+            done.outcome.returned,
+            status::INVALID_PARAMETER,
+        )?;
     }
     // It did none of it: the socket still is unbound, and open.
-    socket.call(Function::GetLocalAddress).fails_with(status::INVALID_DEVICE_STATE)?;
+    socket
+        .call(Function::GetLocalAddress)
+        .fails_with(status::INVALID_DEVICE_STATE)?;
     socket.bind(Family::V4.loopback(0))?;
     Ok(())
 }
@@ -169,22 +197,34 @@ fn refused(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let socket = client.datagram_socket(Family::V4)?;
     for style in [Style::AlwaysWaits, Style::WaitsIfPending, Style::WokenIfPendingReturned] {
-        let done = socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]).style(style).run()?;
+        let done = socket
+            .set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0])
+            .style(style)
+            .run()?;
         check::status("returned", done.outcome.returned, status::ACCESS_DENIED)?;
         check::status("completed", done.outcome.status, status::ACCESS_DENIED)?;
         check::holds("inline", done.is(Progress::COMPLETED_INLINE))?;
         check::holds("unmarked", !done.is(Progress::PENDING_RETURNED))?;
     }
-    let done = socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]).at_dispatch().run()?;
+    let done = socket
+        .set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0])
+        .at_dispatch()
+        .run()?;
     check::status("at DISPATCH_LEVEL", done.outcome.returned, status::ACCESS_DENIED)?;
     check::equal("the provider's value", socket.get(SO_REUSEADDR)?, 0)
 }
 
 /// The functions that the filter observes, each with a call that would succeed.
-fn observed_calls(client: &Client<'_>, mut each: impl FnMut(Function, &crate::probe::CallBuilder<'_>) -> Result<()>) -> Result<()> {
+fn observed_calls(
+    client: &Client<'_>,
+    mut each: impl FnMut(Function, &crate::probe::CallBuilder<'_>) -> Result<()>,
+) -> Result<()> {
     let socket = client.datagram_socket(Family::V4)?;
     each(Function::Socket, &client.create(Category::Datagram, Family::V4))?;
-    each(Function::ControlSocket, &socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]))?;
+    each(
+        Function::ControlSocket,
+        &socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]),
+    )?;
     each(Function::GetLocalAddress, &socket.call(Function::GetLocalAddress))?;
     each(Function::Bind, &socket.bind_call(Family::V4.loopback(0)))
 }
@@ -216,8 +256,18 @@ fn refused_without_completion(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let netio = Netio::open()?;
     let socket = client.datagram_socket(Family::V4)?;
-    netio.rule(Function::Bind, 1, Action::Refuse, status::INVALID_PARAMETER, RuleFlags(0))?;
-    let done = socket.bind_call(Family::V4.loopback(0)).unchecked().timeout(500).attempt()?;
+    netio.rule(
+        Function::Bind,
+        1,
+        Action::Refuse,
+        status::INVALID_PARAMETER,
+        RuleFlags(0),
+    )?;
+    let done = socket
+        .bind_call(Family::V4.loopback(0))
+        .unchecked()
+        .timeout(500)
+        .attempt()?;
     // Through the filter, too, the client has the status, and its IRP either back or completed.
     check::status("returned", done.outcome.returned, status::INVALID_PARAMETER)?;
     if done.is(Progress::COMPLETED) {

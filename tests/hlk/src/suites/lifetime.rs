@@ -10,7 +10,7 @@ use crate::probe::{Client, Family, Npi};
 use crate::runner::tests;
 use crate::status;
 use crate::testkernel::Netio;
-use crate::wsk::{SO_REUSEADDR, SOL_SOCKET, WSK_EVENT_ACCEPT, WSK_EVENT_RECEIVE};
+use crate::wsk::{SOL_SOCKET, WSK_EVENT_ACCEPT, WSK_EVENT_RECEIVE};
 
 tests! {
     "lifetime";
@@ -34,8 +34,16 @@ fn close_at_every_stage(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let family = Family::V4;
     client.basic_socket(family)?.close()?;
-    for category in [Category::Listen, Category::Connection, Category::Datagram, Category::Stream] {
-        let reactions = Reactions { slots: Slots::ALL.0, ..Reactions::default() };
+    for category in [
+        Category::Listen,
+        Category::Connection,
+        Category::Datagram,
+        Category::Stream,
+    ] {
+        let reactions = Reactions {
+            slots: Slots::ALL.0,
+            ..Reactions::default()
+        };
         client.socket(category, family, reactions)?.close()?;
         let bound = client.socket(category, family, reactions)?;
         bound.bind(family.loopback(0))?.close()?;
@@ -51,13 +59,19 @@ fn close_at_every_stage(context: &Context) -> Result<()> {
 fn close_ends_all_that_is_pending(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let (_listener, near, _far) = client.pair(Family::V4)?;
-    let receives = (0..4).map(|_| near.receive_call(16).start()).collect::<Result<Vec<_>>>()?;
+    let receives = (0..4)
+        .map(|_| near.receive_call(16).start())
+        .collect::<Result<Vec<_>>>()?;
     check::holds("waiting", receives[0].is_pending()?)?;
     near.close()?;
     for receive in receives {
         let done = receive.wait()?;
         done.check_rules()?;
-        check::one_of("receive", done.result(), &[status::CANCELLED, status::FILE_FORCED_CLOSED])?;
+        check::one_of(
+            "receive",
+            done.result(),
+            &[status::CANCELLED, status::FILE_FORCED_CLOSED],
+        )?;
         check::equal("Information", done.information(), 0)?;
     }
     Ok(())
@@ -66,7 +80,14 @@ fn close_ends_all_that_is_pending(context: &Context) -> Result<()> {
 fn close_waits_for_callbacks(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let (near, far) = pair(&client, Reactions { slots: Slots::ALL.0, gate: 2, ..Reactions::default() })?;
+    let (near, far) = pair(
+        &client,
+        Reactions {
+            slots: Slots::ALL.0,
+            gate: 2,
+            ..Reactions::default()
+        },
+    )?;
     context.probe.close_gate(2)?;
     near.enable(WSK_EVENT_RECEIVE)?;
     far.send(b"in")?;
@@ -84,7 +105,14 @@ fn close_waits_for_callbacks(context: &Context) -> Result<()> {
 fn no_callback_from_close_on(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let (near, far) = pair(&client, Reactions { slots: Slots::ALL.0, gate: 2, ..Reactions::default() })?;
+    let (near, far) = pair(
+        &client,
+        Reactions {
+            slots: Slots::ALL.0,
+            gate: 2,
+            ..Reactions::default()
+        },
+    )?;
     context.probe.close_gate(2)?;
     near.enable(WSK_EVENT_RECEIVE | crate::wsk::WSK_EVENT_DISCONNECT)?;
     far.send(b"in")?;
@@ -97,16 +125,21 @@ fn no_callback_from_close_on(context: &Context) -> Result<()> {
     context.probe.open_gate(2)?;
     close.wait()?;
     let happened = [Happening::Receive as u32, Happening::Disconnect as u32];
-    let later = events.drain()?.into_iter().find(|event| {
-        event.socket == near.id && happened.contains(&event.happening) && event.at > first.at
-    });
+    let later = events
+        .drain()?
+        .into_iter()
+        .find(|event| event.socket == near.id && happened.contains(&event.happening) && event.at > first.at);
     check::equal("later callback", later.map(|event| event.happening), None)
 }
 
 fn close_with_retained_data(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let events = context.probe.events();
-    let retaining = Reactions { slots: Slots::ALL.0, take: Take::Retain as u32, ..Reactions::default() };
+    let retaining = Reactions {
+        slots: Slots::ALL.0,
+        take: Take::Retain as u32,
+        ..Reactions::default()
+    };
     let (near, far) = pair(&client, retaining)?;
     near.enable(WSK_EVENT_RECEIVE)?;
     far.send(b"held")?;
@@ -170,7 +203,9 @@ fn failed_create_leaves_nothing(context: &Context) -> Result<()> {
     check::status("create", create.cancel()?.result(), status::CANCELLED)?;
     let (listener, _) = client.listener(Family::V4)?;
     netio.fail(Function::Accept, status::INSUFFICIENT_RESOURCES)?;
-    listener.accept_call(Reactions::default()).fails_with(status::INSUFFICIENT_RESOURCES)?;
+    listener
+        .accept_call(Reactions::default())
+        .fails_with(status::INSUFFICIENT_RESOURCES)?;
     listener.close()?;
     check::equal("the provider's sockets", netio.statistics()?.sockets, before)
 }
@@ -191,11 +226,14 @@ fn endpoints_are_counted(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let (listening, near, far) = client.pair(Family::V4)?;
     let events = context.probe.events();
-    let (by_event, address) = listener(&client, Reactions {
-        slots: Slots::ALL.0,
-        accepted_slots: Slots::ALL.0,
-        ..Reactions::default()
-    })?;
+    let (by_event, address) = listener(
+        &client,
+        Reactions {
+            slots: Slots::ALL.0,
+            accepted_slots: Slots::ALL.0,
+            ..Reactions::default()
+        },
+    )?;
     by_event.enable(WSK_EVENT_ACCEPT)?;
     let other = client.socket_connect(address, Reactions::default())?;
     let accepted = by_event.accepted_as(events.wait_for(Happening::Accept, by_event.id)?.other);
@@ -253,7 +291,9 @@ fn ids_are_not_reused(context: &Context) -> Result<()> {
     let mut seen = Vec::new();
     for _ in 0..8 {
         let socket = client.datagram_socket(Family::V4)?;
-        let fresh = list(&mut guard)?.into_iter().find(|endpoint| !known.contains(&endpoint.id));
+        let fresh = list(&mut guard)?
+            .into_iter()
+            .find(|endpoint| !known.contains(&endpoint.id));
         let id = fresh.map(|endpoint| endpoint.id).unwrap_or_default();
         check::holds("a new id", id != 0 && !seen.contains(&id))?;
         seen.push(id);
@@ -268,7 +308,10 @@ fn wrapper_is_not_the_providers(context: &Context) -> Result<()> {
     let direct: Client<'_> = context.probe.attach(Npi::System)?;
     // The tables differ, so a function of one table called with a socket of the other is the provider's to refuse, not tried here;
     // that the tables are not the same object shows in the sockets' identities.
-    let (a, b) = (filtered.datagram_socket(Family::V4)?, direct.datagram_socket(Family::V4)?);
+    let (a, b) = (
+        filtered.datagram_socket(Family::V4)?,
+        direct.datagram_socket(Family::V4)?,
+    );
     let (a, b) = (a.state()?, b.state()?);
     check::holds("open", a.open == 1 && b.open == 1)?;
     check::holds("another object", a.identity != b.identity)?;

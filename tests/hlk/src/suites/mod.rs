@@ -9,7 +9,7 @@ mod fidelity;
 mod hardening;
 mod irp;
 mod lifetime;
-mod load;
+pub(crate) mod load;
 mod nmr;
 mod options;
 mod policy;

@@ -43,7 +43,13 @@ fn several_clients(context: &Context) -> Result<()> {
         works(client)?;
     }
     clients[1].static_events(WSK_EVENT_RECEIVE)?;
-    let (near, far) = super::callbacks::pair(&clients[2], Reactions { slots: Slots::ALL.0, ..Reactions::default() })?;
+    let (near, far) = super::callbacks::pair(
+        &clients[2],
+        Reactions {
+            slots: Slots::ALL.0,
+            ..Reactions::default()
+        },
+    )?;
     far.send(b"quiet")?;
     events.none(Happening::Receive, near.id)?;
     for client in [clients[0], clients[3]] {
@@ -86,7 +92,11 @@ fn client_is_listed(context: &Context) -> Result<()> {
 
 fn versions(context: &Context) -> Result<()> {
     for version in [0x0200, 0x7F00] {
-        let wish = probe_protocol::probe::Attach { version, timeout_ms: 500, ..Npi::Wskguard.attach() };
+        let wish = probe_protocol::probe::Attach {
+            version,
+            timeout_ms: 500,
+            ..Npi::Wskguard.attach()
+        };
         let attached = Client::try_attach(&context.probe, &wish)?;
         check::status(&format!("version {version:#x}"), attached.status, status::NOINTERFACE)?;
     }
@@ -94,10 +104,17 @@ fn versions(context: &Context) -> Result<()> {
 }
 
 fn without_client_event(context: &Context) -> Result<()> {
-    let wish = probe_protocol::probe::Attach { without_client_event: 1, ..context.npi().attach() };
+    let wish = probe_protocol::probe::Attach {
+        without_client_event: 1,
+        ..context.npi().attach()
+    };
     let attached = Client::try_attach(&context.probe, &wish)?;
     check::status("attach", attached.status, status::SUCCESS)?;
-    works(&Client { probe: &context.probe, id: attached.client, version: attached.version })
+    works(&Client {
+        probe: &context.probe,
+        id: attached.client,
+        version: attached.version,
+    })
 }
 
 fn registered_client(context: &Context) -> Result<()> {
@@ -126,10 +143,17 @@ fn detach_and_attach_again(context: &Context) -> Result<()> {
 }
 
 fn declined_offers(context: &Context) -> Result<()> {
-    let wish = probe_protocol::probe::Attach { choice: Choice::None as u32, ..Npi::System.attach() };
+    let wish = probe_protocol::probe::Attach {
+        choice: Choice::None as u32,
+        ..Npi::System.attach()
+    };
     let attached = Client::try_attach(&context.probe, &wish)?;
     check::status("registration", attached.status, status::SUCCESS)?;
-    let client = Client { probe: &context.probe, id: attached.client, version: 0 };
+    let client = Client {
+        probe: &context.probe,
+        id: attached.client,
+        version: 0,
+    };
     let state = client.state()?;
     check::holds("offered", state.offered >= 1)?;
     check::equal("attached", state.attached, 0)?;
@@ -150,16 +174,27 @@ fn own_binding_per_client(context: &Context) -> Result<()> {
     let before = netio.statistics()?.clients;
     let first = context.attach()?;
     let second = context.attach()?;
-    check::equal("clients of the system's provider", netio.statistics()?.clients, before + 2)?;
+    check::equal(
+        "clients of the system's provider",
+        netio.statistics()?.clients,
+        before + 2,
+    )?;
     check::status("detach", first.detach(5000)?.status, status::SUCCESS)?;
-    check::equal("clients of the system's provider", netio.statistics()?.clients, before + 1)?;
+    check::equal(
+        "clients of the system's provider",
+        netio.statistics()?.clients,
+        before + 1,
+    )?;
     works(&second)
 }
 
 fn provider_dispatch_version(context: &Context) -> Result<()> {
     let client = context.attach()?;
     check::holds("version", client.version >= 0x0100 && client.version < 0x0200)?;
-    let wish = probe_protocol::probe::Attach { on_detach: OnDetach::AtOnce as u32, ..context.npi().attach() };
+    let wish = probe_protocol::probe::Attach {
+        on_detach: OnDetach::AtOnce as u32,
+        ..context.npi().attach()
+    };
     let attached = Client::try_attach(&context.probe, &wish)?;
     check::equal("the same for every client", attached.version, client.version)
 }

@@ -18,8 +18,8 @@ use crate::runner::tests;
 use crate::status;
 use crate::testkernel::Netio;
 use crate::wsk::{
-    SIO_WSK_QUERY_RECEIVE_BACKLOG, SO_BROADCAST, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET,
-    WSK_EVENT_ACCEPT,
+    SIO_WSK_QUERY_RECEIVE_BACKLOG, SO_BROADCAST, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF,
+    SOL_SOCKET, WSK_EVENT_ACCEPT,
 };
 
 tests! {
@@ -72,7 +72,9 @@ impl InForce {
     }
 
     fn swap(&mut self, keys: &str, tables: &str) -> Result<()> {
-        self.0.load(&format!("schema = 1\nname = \"test\"\nsemantics = \"audit\"\n{keys}\n{tables}"))
+        self.0.load(&format!(
+            "schema = 1\nname = \"test\"\nsemantics = \"audit\"\n{keys}\n{tables}"
+        ))
     }
 
     /// Lets everything through again.
@@ -104,7 +106,9 @@ pub(super) fn works(client: &Client<'_>) -> Result<()> {
 }
 
 fn denied(socket: &Socket<'_>, option: u32, value: u32, status: i32) -> Result<()> {
-    let done = socket.set_call(option, SOL_SOCKET, &value.to_le_bytes()).fails_with(status)?;
+    let done = socket
+        .set_call(option, SOL_SOCKET, &value.to_le_bytes())
+        .fails_with(status)?;
     check::equal("completions", done.outcome.completions, 1)?;
     check::equal("Information", done.information(), 0)
 }
@@ -112,15 +116,27 @@ fn denied(socket: &Socket<'_>, option: u32, value: u32, status: i32) -> Result<(
 fn deny_set(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let listener = client.listen_socket(Family::V4)?;
-    let mut policy =
-        rule("request = \"set\"\noption = \"SO_REUSEADDR\"\ncategory = [\"listen\", \"stream\"]\nnew = 1\naction = \"deny\"\n")?;
+    let mut policy = rule(
+        "request = \"set\"\noption = \"SO_REUSEADDR\"\ncategory = [\"listen\", \"stream\"]\nnew = 1\naction = \"deny\"\n",
+    )?;
     denied(&listener, SO_REUSEADDR, 1, status::ACCESS_DENIED)?;
     let set = listener.set_call(SO_REUSEADDR, SOL_SOCKET, &1_u32.to_le_bytes());
-    check::status("at DISPATCH_LEVEL", set.clone().at_dispatch().run()?.result(), status::ACCESS_DENIED)?;
+    check::status(
+        "at DISPATCH_LEVEL",
+        set.clone().at_dispatch().run()?.result(),
+        status::ACCESS_DENIED,
+    )?;
     check::status("without an IRP", set.no_irp().run()?.result(), status::ACCESS_DENIED)?;
     check::equal("SO_REUSEADDR", listener.get(SO_REUSEADDR)?, 0)?;
     listener.set(SO_REUSEADDR, 0)?;
-    check::equal("of a datagram socket", client.datagram_socket(Family::V4)?.set(SO_REUSEADDR, 1)?.get(SO_REUSEADDR)?, 1)?;
+    check::equal(
+        "of a datagram socket",
+        client
+            .datagram_socket(Family::V4)?
+            .set(SO_REUSEADDR, 1)?
+            .get(SO_REUSEADDR)?,
+        1,
+    )?;
     policy.lift()?;
     check::equal("SO_REUSEADDR, policy lifted", listener.get(SO_REUSEADDR)?, 0)?;
     check::equal("and set", listener.set(SO_REUSEADDR, 1)?.get(SO_REUSEADDR)?, 1)
@@ -128,10 +144,13 @@ fn deny_set(context: &Context) -> Result<()> {
 
 fn deny_status(context: &Context) -> Result<()> {
     let socket = context.attach()?.datagram_socket(Family::V4)?;
-    for (text, expected) in
-        [("\"STATUS_NOT_SUPPORTED\"", status::NOT_SUPPORTED), ("0xC000009A", status::INSUFFICIENT_RESOURCES)]
-    {
-        let _policy = rule(&format!("request = \"set\"\noption = \"SO_BROADCAST\"\naction = \"deny\"\nstatus = {text}\n"))?;
+    for (text, expected) in [
+        ("\"STATUS_NOT_SUPPORTED\"", status::NOT_SUPPORTED),
+        ("0xC000009A", status::INSUFFICIENT_RESOURCES),
+    ] {
+        let _policy = rule(&format!(
+            "request = \"set\"\noption = \"SO_BROADCAST\"\naction = \"deny\"\nstatus = {text}\n"
+        ))?;
         denied(&socket, SO_BROADCAST, 1, expected)?;
     }
     check::equal("SO_BROADCAST", socket.get(SO_BROADCAST)?, 0)
@@ -146,10 +165,17 @@ fn deny_get_and_ioctl(context: &Context) -> Result<()> {
         "[[rule]]\nname = \"get\"\nrequest = \"get\"\noption = \"SO_RCVBUF\"\naction = \"deny\"\n\
          [[rule]]\nname = \"ioctl\"\nrequest = \"ioctl\"\ncode = \"SIO_WSK_QUERY_RECEIVE_BACKLOG\"\naction = \"deny\"\n",
     )?;
-    let done = socket.get_call(SO_RCVBUF, SOL_SOCKET, 4).fill(0xA5).fails_with(status::ACCESS_DENIED)?;
+    let done = socket
+        .get_call(SO_RCVBUF, SOL_SOCKET, 4)
+        .fill(0xA5)
+        .fails_with(status::ACCESS_DENIED)?;
     check::equal("the buffer", (done.information(), done.output), (0, vec![0xA5; 4]))?;
     socket.set(SO_RCVBUF, 8192)?;
-    let done = near.ioctl_call(SIO_WSK_QUERY_RECEIVE_BACKLOG).output(8).fill(0xA5).fails_with(status::ACCESS_DENIED)?;
+    let done = near
+        .ioctl_call(SIO_WSK_QUERY_RECEIVE_BACKLOG)
+        .output(8)
+        .fill(0xA5)
+        .fails_with(status::ACCESS_DENIED)?;
     check::equal("the buffer", (done.information(), done.output), (0, vec![0xA5; 8]))
 }
 
@@ -163,8 +189,12 @@ fn default_deny(context: &Context) -> Result<()> {
     )?;
     socket.set(SO_BROADCAST, 1)?;
     denied(&socket, SO_RCVBUF, 8192, status::ACCESS_DENIED)?;
-    socket.bind_call(Family::V4.loopback(0)).fails_with(status::ACCESS_DENIED)?;
-    socket.get_call(SO_BROADCAST, SOL_SOCKET, 4).fails_with(status::ACCESS_DENIED)?;
+    socket
+        .bind_call(Family::V4.loopback(0))
+        .fails_with(status::ACCESS_DENIED)?;
+    socket
+        .get_call(SO_BROADCAST, SOL_SOCKET, 4)
+        .fails_with(status::ACCESS_DENIED)?;
     drop(policy);
     check::equal("SO_BROADCAST", socket.get(SO_BROADCAST)?, 1)?;
     socket.bind(Family::V4.loopback(0)).map(drop)
@@ -173,8 +203,19 @@ fn default_deny(context: &Context) -> Result<()> {
 fn clamp_on_set(context: &Context) -> Result<()> {
     let socket = context.attach()?.datagram_socket(Family::V4)?;
     let _policy = rule("request = \"set\"\noption = \"SO_RCVBUF\"\naction = \"clamp\"\nmin = 8192\nmax = 65536\n")?;
-    for (asked, given) in [(1, 8192), (8192, 8192), (30_000, 30_000), (65_536, 65_536), (1 << 20, 65_536), (u32::MAX, 65_536)] {
-        check::equal(&format!("asked for {asked}"), socket.set(SO_RCVBUF, asked)?.get(SO_RCVBUF)?, given)?;
+    for (asked, given) in [
+        (1, 8192),
+        (8192, 8192),
+        (30_000, 30_000),
+        (65_536, 65_536),
+        (1 << 20, 65_536),
+        (u32::MAX, 65_536),
+    ] {
+        check::equal(
+            &format!("asked for {asked}"),
+            socket.set(SO_RCVBUF, asked)?.get(SO_RCVBUF)?,
+            given,
+        )?;
     }
     Ok(())
 }
@@ -198,8 +239,18 @@ fn rewrite_on_set(context: &Context) -> Result<()> {
     let _policy = rule(
         "request = \"set\"\noption = \"SO_SNDBUF\"\naction = \"rewrite\"\nmap = { \"5000\" = 8192, \">65536\" = 65536 }\n",
     )?;
-    for (asked, given) in [(5000, 8192), (5001, 5001), (65_536, 65_536), (65_537, 65_536), (1 << 24, 65_536)] {
-        check::equal(&format!("asked for {asked}"), socket.set(SO_SNDBUF, asked)?.get(SO_SNDBUF)?, given)?;
+    for (asked, given) in [
+        (5000, 8192),
+        (5001, 5001),
+        (65_536, 65_536),
+        (65_537, 65_536),
+        (1 << 24, 65_536),
+    ] {
+        check::equal(
+            &format!("asked for {asked}"),
+            socket.set(SO_SNDBUF, asked)?.get(SO_SNDBUF)?,
+            given,
+        )?;
     }
     Ok(())
 }
@@ -214,7 +265,9 @@ fn substitutes_on_get(context: &Context) -> Result<()> {
         ("rewrite\"\nmap = { \"20000\" = 3 }\n", 3),
         ("rewrite\"\nmap = { \"20001\" = 3 }\n", 20_000),
     ] {
-        let mut policy = rule(&format!("request = \"get\"\noption = \"SO_RCVBUF\"\naction = \"{action}"))?;
+        let mut policy = rule(&format!(
+            "request = \"get\"\noption = \"SO_RCVBUF\"\naction = \"{action}"
+        ))?;
         check::equal(action, socket.get(SO_RCVBUF)?, told)?;
         policy.lift()?;
         check::equal("the option itself", socket.get(SO_RCVBUF)?, 20_000)?;
@@ -232,7 +285,11 @@ fn succeed(context: &Context) -> Result<()> {
          [[rule]]\nname = \"ioctl\"\nrequest = \"ioctl\"\ncode = \"SIO_WSK_QUERY_RECEIVE_BACKLOG\"\naction = \"succeed\"\n",
     )?;
     check::equal("a get", socket.set(SO_BROADCAST, 1)?.get(SO_BROADCAST)?, 0)?;
-    let done = near.ioctl_call(SIO_WSK_QUERY_RECEIVE_BACKLOG).output(8).fill(0xA5).ok()?;
+    let done = near
+        .ioctl_call(SIO_WSK_QUERY_RECEIVE_BACKLOG)
+        .output(8)
+        .fill(0xA5)
+        .ok()?;
     check::equal("nothing written", (done.information(), done.output), (0, vec![0xA5; 8]))?;
     policy.lift()?;
     check::equal("the provider's", socket.get(SO_BROADCAST)?, 0)
@@ -248,21 +305,32 @@ fn free_port(client: &Client<'_>) -> Result<u16> {
 fn deny_bind_by_port(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let port = free_port(&client)?;
-    let mut policy = rule(&format!("request = \"bind\"\nport = [\"1..=1023\", {port}]\naction = \"deny\"\n"))?;
+    let mut policy = rule(&format!(
+        "request = \"bind\"\nport = [\"1..=1023\", {port}]\naction = \"deny\"\n"
+    ))?;
     let socket = client.datagram_socket(Family::V4)?;
     for port in [port, 1, 1023] {
-        let done = socket.bind_call(Family::V4.loopback(port)).fails_with(status::ACCESS_DENIED)?;
+        let done = socket
+            .bind_call(Family::V4.loopback(port))
+            .fails_with(status::ACCESS_DENIED)?;
         check::equal("completions", done.outcome.completions, 1)?;
     }
     socket.bind(Family::V4.loopback(0))?;
     // The port is still free, so the provider has seen none of this.
     policy.lift()?;
-    client.datagram_socket(Family::V4)?.bind(Family::V4.loopback(port)).map(drop)
+    client
+        .datagram_socket(Family::V4)?
+        .bind(Family::V4.loopback(port))
+        .map(drop)
 }
 
 fn deny_bind_by_sharing(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let deny = |sharing: &str| rule(&format!("request = \"bind\"\nsharing = \"{sharing}\"\naction = \"deny\"\n"));
+    let deny = |sharing: &str| {
+        rule(&format!(
+            "request = \"bind\"\nsharing = \"{sharing}\"\naction = \"deny\"\n"
+        ))
+    };
     let with = |option: Option<u32>| -> Result<Socket<'_>> {
         let socket = client.datagram_socket(Family::V4)?;
         if let Some(option) = option {
@@ -270,11 +338,19 @@ fn deny_bind_by_sharing(context: &Context) -> Result<()> {
         }
         Ok(socket)
     };
-    let options = [("default", None), ("reuse", Some(SO_REUSEADDR)), ("exclusive", Some(SO_EXCLUSIVEADDRUSE))];
+    let options = [
+        ("default", None),
+        ("reuse", Some(SO_REUSEADDR)),
+        ("exclusive", Some(SO_EXCLUSIVEADDRUSE)),
+    ];
     for (denied, _) in options {
         let _policy = deny(denied)?;
         for (sharing, option) in options {
-            let expected = if sharing == denied { status::ACCESS_DENIED } else { status::SUCCESS };
+            let expected = if sharing == denied {
+                status::ACCESS_DENIED
+            } else {
+                status::SUCCESS
+            };
             let done = with(option)?.bind_call(Family::V4.loopback(0)).run()?;
             check::status(&format!("{sharing} where {denied} is denied"), done.result(), expected)?;
         }
@@ -285,12 +361,25 @@ fn deny_bind_by_sharing(context: &Context) -> Result<()> {
 fn deny_bind_by_address(context: &Context) -> Result<()> {
     let client = context.attach()?;
     for family in Family::BOTH {
-        for (denied, text) in [("wildcard", "address = \"wildcard\""), ("loopback", "address = \"loopback\"")] {
-            let _policy = rule(&format!("request = \"bind\"\n{text}\nport = \"ephemeral\"\naction = \"deny\"\n"))?;
+        for (denied, text) in [
+            ("wildcard", "address = \"wildcard\""),
+            ("loopback", "address = \"loopback\""),
+        ] {
+            let _policy = rule(&format!(
+                "request = \"bind\"\n{text}\nport = \"ephemeral\"\naction = \"deny\"\n"
+            ))?;
             for (kind, address) in [("wildcard", family.wildcard(0)), ("loopback", family.loopback(0))] {
-                let expected = if kind == denied { status::ACCESS_DENIED } else { status::SUCCESS };
+                let expected = if kind == denied {
+                    status::ACCESS_DENIED
+                } else {
+                    status::SUCCESS
+                };
                 let done = client.datagram_socket(family)?.bind_call(address).run()?;
-                check::status(&format!("{family} {kind} where {denied} is denied"), done.result(), expected)?;
+                check::status(
+                    &format!("{family} {kind} where {denied} is denied"),
+                    done.result(),
+                    expected,
+                )?;
             }
         }
     }
@@ -324,7 +413,10 @@ fn exclusive_bind(context: &Context) -> Result<()> {
     let thief = client.datagram_socket(Family::V4)?;
     thief.set(SO_REUSEADDR, 1)?;
     let done = thief.bind_call(Family::V4.wildcard(address.port())).run()?;
-    check::holds(&format!("the second bind fails: {}", status::name(done.result())), done.result() < 0)?;
+    check::holds(
+        &format!("the second bind fails: {}", status::name(done.result())),
+        done.result() < 0,
+    )?;
     let other = client.datagram_socket(Family::V4)?;
     other.bind(Family::V4.loopback(0))?;
     check::equal("without the rule", other.get(SO_EXCLUSIVEADDRUSE)?, 0)
@@ -339,15 +431,26 @@ fn initial_on_socket(context: &Context) -> Result<()> {
          [[initial]]\ncategory = \"datagram\"\nfamily = \"inet\"\noption = \"SO_RCVBUF\"\nvalue = 12345\n\
          [[initial]]\nclient = \"probe2.sys\"\noption = \"SO_SNDBUF\"\nvalue = 12345\n",
     )?;
-    let (listener, datagram, six) =
-        (client.listen_socket(Family::V4)?, client.datagram_socket(Family::V4)?, client.datagram_socket(Family::V6)?);
+    let (listener, datagram, six) = (
+        client.listen_socket(Family::V4)?,
+        client.datagram_socket(Family::V4)?,
+        client.datagram_socket(Family::V6)?,
+    );
     drop(policy);
     check::equal("SO_EXCLUSIVEADDRUSE", listener.get(SO_EXCLUSIVEADDRUSE)?, 1)?;
-    check::equal("SO_BROADCAST", (datagram.get(SO_BROADCAST)?, six.get(SO_BROADCAST)?), (1, 1))?;
+    check::equal(
+        "SO_BROADCAST",
+        (datagram.get(SO_BROADCAST)?, six.get(SO_BROADCAST)?),
+        (1, 1),
+    )?;
     check::equal("SO_RCVBUF", datagram.get(SO_RCVBUF)?, 12_345)?;
     check::holds("of IPv6 as it was", six.get(SO_RCVBUF)? != 12_345)?;
     check::holds("of another client", datagram.get(SO_SNDBUF)? != 12_345)?;
-    check::equal("the client may change it", datagram.set(SO_BROADCAST, 0)?.get(SO_BROADCAST)?, 0)
+    check::equal(
+        "the client may change it",
+        datagram.set(SO_BROADCAST, 0)?.get(SO_BROADCAST)?,
+        0,
+    )
 }
 
 const KEEPALIVE: &str = "[[initial]]\ncategory = \"connection\"\noption = \"SO_KEEPALIVE\"\nvalue = 1\n";
@@ -368,10 +471,17 @@ fn initial_on_accept(context: &Context) -> Result<()> {
 
 fn initial_on_accept_event(context: &Context) -> Result<()> {
     let client = context.attach()?;
-    let reactions = Reactions { slots: Slots::ALL.0, accepted_slots: Slots::ALL.0, ..Reactions::default() };
+    let reactions = Reactions {
+        slots: Slots::ALL.0,
+        accepted_slots: Slots::ALL.0,
+        ..Reactions::default()
+    };
     let events = context.probe.events();
     let listener = client.socket(probe_protocol::probe::Category::Listen, Family::V4, reactions)?;
-    let address = listener.bind(Family::V4.loopback(0))?.enable(WSK_EVENT_ACCEPT)?.local_address()?;
+    let address = listener
+        .bind(Family::V4.loopback(0))?
+        .enable(WSK_EVENT_ACCEPT)?
+        .local_address()?;
     let near = client.connection_socket(Family::V4)?;
     near.bind(Family::V4.loopback(0))?;
     let _policy = InForce::load("", KEEPALIVE)?;
@@ -415,8 +525,15 @@ fn match_client(context: &Context) -> Result<()> {
             "request = \"set\"\noption = \"SO_BROADCAST\"\nclient = \"{image}\"\naction = \"deny\"\n"
         ))?;
         for (client, is_probe) in [(&ours, true), (&theirs, false)] {
-            let expected = if is_probe == probe_denied { status::ACCESS_DENIED } else { status::SUCCESS };
-            let done = client.datagram_socket(Family::V4)?.set_call(SO_BROADCAST, SOL_SOCKET, &1_u32.to_le_bytes()).run()?;
+            let expected = if is_probe == probe_denied {
+                status::ACCESS_DENIED
+            } else {
+                status::SUCCESS
+            };
+            let done = client
+                .datagram_socket(Family::V4)?
+                .set_call(SO_BROADCAST, SOL_SOCKET, &1_u32.to_le_bytes())
+                .run()?;
             check::status(&format!("rule for {image}"), done.result(), expected)?;
         }
     }
@@ -432,15 +549,35 @@ fn match_endpoint(context: &Context) -> Result<()> {
         ("connection", "inet6", "tcp", client.connection_socket(Family::V6)?),
         ("stream", "inet", "tcp", client.stream_socket(Family::V4)?),
     ];
-    for condition in ["category = \"datagram\"", "category = \"stream\"", "family = \"inet6\"", "protocol = \"tcp\"", "protocol = 17"] {
-        let _policy = rule(&format!("request = \"set\"\noption = \"SO_REUSEADDR\"\n{condition}\naction = \"deny\"\n"))?;
+    for condition in [
+        "category = \"datagram\"",
+        "category = \"stream\"",
+        "family = \"inet6\"",
+        "protocol = \"tcp\"",
+        "protocol = 17",
+    ] {
+        let _policy = rule(&format!(
+            "request = \"set\"\noption = \"SO_REUSEADDR\"\n{condition}\naction = \"deny\"\n"
+        ))?;
         for (category, family, protocol, socket) in &sockets {
-            let matches = ["category", "family", "protocol"].into_iter().zip([category, family, protocol]);
-            let named = matches.into_iter().any(|(key, word)| condition == format!("{key} = \"{word}\""));
+            let matches = ["category", "family", "protocol"]
+                .into_iter()
+                .zip([category, family, protocol]);
+            let named = matches
+                .into_iter()
+                .any(|(key, word)| condition == format!("{key} = \"{word}\""));
             let matched = named || (condition == "protocol = 17" && *protocol == "udp");
             let done = socket.set_call(SO_REUSEADDR, SOL_SOCKET, &1_u32.to_le_bytes()).run()?;
-            let expected = if matched { status::ACCESS_DENIED } else { status::SUCCESS };
-            check::status(&format!("{condition}: {category} {family} {protocol}"), done.result(), expected)?;
+            let expected = if matched {
+                status::ACCESS_DENIED
+            } else {
+                status::SUCCESS
+            };
+            check::status(
+                &format!("{condition}: {category} {family} {protocol}"),
+                done.result(),
+                expected,
+            )?;
         }
     }
     Ok(())
@@ -452,9 +589,20 @@ fn match_values(context: &Context) -> Result<()> {
     socket.set(SO_RCVBUF, 4096)?.set(SO_RCVBUF, 8192)?;
     denied(&socket, SO_RCVBUF, 4096, status::ACCESS_DENIED)?;
     policy.swap("", "[[rule]]\nname = \"new\"\nrequest = \"set\"\noption = \"SO_RCVBUF\"\nnew = [\"1..=10\", \">100000\"]\naction = \"deny\"\n")?;
-    for (value, is_denied) in [(0, false), (1, true), (10, true), (11, false), (100_000, false), (100_001, true)] {
+    for (value, is_denied) in [
+        (0, false),
+        (1, true),
+        (10, true),
+        (11, false),
+        (100_000, false),
+        (100_001, true),
+    ] {
         let done = socket.set_call(SO_RCVBUF, SOL_SOCKET, &u32::to_le_bytes(value)).run()?;
-        check::equal(&format!("{value}: {}", status::name(done.result())), done.result() == status::ACCESS_DENIED, is_denied)?;
+        check::equal(
+            &format!("{value}: {}", status::name(done.result())),
+            done.result() == status::ACCESS_DENIED,
+            is_denied,
+        )?;
     }
     Ok(())
 }
@@ -479,11 +627,19 @@ fn hits(context: &Context) -> Result<()> {
     check::equal("hits", hits.values, vec![3, 5, 7])?;
     check::equal("generation", hits.generation, policy.0.status()?.generation)?;
     policy.swap("", tables)?;
-    check::equal("of the next generation", policy.0.rule_counters()?.values, vec![0, 0, 0])
+    check::equal(
+        "of the next generation",
+        policy.0.rule_counters()?.values,
+        vec![0, 0, 0],
+    )
 }
 
 fn status_of(error: &Error) -> i32 {
-    if let Error::Status { status, .. } = error { status.cast_signed() } else { 0 }
+    if let Error::Status { status, .. } = error {
+        status.cast_signed()
+    } else {
+        0
+    }
 }
 
 fn corrupt_images(context: &Context) -> Result<()> {
@@ -518,12 +674,20 @@ fn expected_generation(_: &Context) -> Result<()> {
     for expected in [before.generation - 1, before.generation + 1, 0, u64::MAX - 1] {
         match policy.0.set_policy(&image, Some(expected)) {
             Ok(_) => bail!("loaded although generation {expected} is not in force"),
-            Err(error) => check::status(&format!("expecting {expected}"), status_of(&error), status::REQUEST_NOT_ACCEPTED)?,
+            Err(error) => check::status(
+                &format!("expecting {expected}"),
+                status_of(&error),
+                status::REQUEST_NOT_ACCEPTED,
+            )?,
         }
     }
     check::equal("status", policy.0.status()?, before)?;
     let reply = policy.0.set_policy(&image, Some(before.generation))?;
-    check::equal("generation", (reply.generation, policy.0.status()?.generation), (before.generation + 1, before.generation + 1))
+    check::equal(
+        "generation",
+        (reply.generation, policy.0.status()?.generation),
+        (before.generation + 1, before.generation + 1),
+    )
 }
 
 fn policy_reads_back(_: &Context) -> Result<()> {
@@ -538,7 +702,11 @@ fn policy_reads_back(_: &Context) -> Result<()> {
     check::holds("the image is long", image.len() > 100_000)?;
     check::holds("the same image", image == in_force.image)?;
     let state = policy.0.status()?;
-    check::equal("status", (state.rules, state.generation, state.policy_hash), (3000, in_force.generation, in_force.hash))?;
+    check::equal(
+        "status",
+        (state.rules, state.generation, state.policy_hash),
+        (3000, in_force.generation, in_force.hash),
+    )?;
     check::equal("not built in", state.flags & status_flags::BUILT_IN_POLICY, 0)
 }
 
@@ -546,8 +714,14 @@ fn get_in_flight_keeps_its_policy(context: &Context) -> Result<()> {
     let socket = context.attach()?.datagram_socket(Family::V4)?;
     let netio = Netio::open()?;
     socket.set(SO_RCVBUF, 20_000)?;
-    for (action, told) in [("clamp\"\nmin = 0\nmax = 1000", 1000), ("force\"\nvalue = 77", 77), ("rewrite\"\nmap = { \"20000\" = 3 }", 3)] {
-        let mut policy = rule(&format!("request = \"get\"\noption = \"SO_RCVBUF\"\naction = \"{action}\n"))?;
+    for (action, told) in [
+        ("clamp\"\nmin = 0\nmax = 1000", 1000),
+        ("force\"\nvalue = 77", 77),
+        ("rewrite\"\nmap = { \"20000\" = 3 }", 3),
+    ] {
+        let mut policy = rule(&format!(
+            "request = \"get\"\noption = \"SO_RCVBUF\"\naction = \"{action}\n"
+        ))?;
         netio.hold_completion(Function::ControlSocket)?;
         let get = socket.get_call(SO_RCVBUF, SOL_SOCKET, 4).start()?;
         check::holds("held", get.is_pending()?)?;
@@ -569,7 +743,10 @@ fn swapped_under_traffic(context: &Context) -> Result<()> {
              [[rule]]\nname = \"get\"\nrequest = \"get\"\noption = \"SO_RCVBUF\"\naction = \"force\"\nvalue = {value}\n"
         )
     };
-    let images = [compile(&text("STATUS_ACCESS_DENIED", 11_111))?, compile(&text("STATUS_NOT_SUPPORTED", 22_222))?];
+    let images = [
+        compile(&text("STATUS_ACCESS_DENIED", 11_111))?,
+        compile(&text("STATUS_NOT_SUPPORTED", 22_222))?,
+    ];
     let mut policy = InForce(Guard::open()?);
     let first = policy.0.set_policy(&images[0], None)?.generation;
     let over = AtomicBool::new(false);
@@ -589,7 +766,10 @@ fn swapped_under_traffic(context: &Context) -> Result<()> {
                 check::one_of("set", done.result(), &[status::ACCESS_DENIED, status::NOT_SUPPORTED])?;
                 seen[usize::from(done.result() == status::NOT_SUPPORTED)] += 1;
                 let value = socket.get(SO_RCVBUF)?;
-                check::holds(&format!("one of the two values: {value}"), value == 11_111 || value == 22_222)?;
+                check::holds(
+                    &format!("one of the two values: {value}"),
+                    value == 11_111 || value == 22_222,
+                )?;
             }
             Ok(seen)
         };
@@ -599,7 +779,10 @@ fn swapped_under_traffic(context: &Context) -> Result<()> {
     let last = swapped.unwrap_or_else(|_| bail!("the swapping thread panicked"))?;
     let seen = seen?;
     check::equal("generations", last - first, SWAPS as u64)?;
-    check::holds(&format!("both were seen: {seen:?}"), seen.iter().all(|count| *count > 0))?;
+    check::holds(
+        &format!("both were seen: {seen:?}"),
+        seen.iter().all(|count| *count > 0),
+    )?;
     drop(policy);
     check::equal("SO_BROADCAST", socket.get(SO_BROADCAST)?, 0)
 }

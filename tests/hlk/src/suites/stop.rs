@@ -20,7 +20,10 @@ const STOPPED: u32 = 1;
 const RUNNING: u32 = 4;
 
 fn turned_away(context: &Context) -> Result<()> {
-    let wish = Attach { timeout_ms: 500, ..Npi::Wskguard.attach() };
+    let wish = Attach {
+        timeout_ms: 500,
+        ..Npi::Wskguard.attach()
+    };
     let attached = Client::try_attach(&context.probe, &wish)?;
     check::status("attach", attached.status, status::NOINTERFACE)
 }
@@ -35,9 +38,17 @@ fn drain_names_holders(context: &Context) -> Result<()> {
     client.detach(5000)?;
     let third = guard.drain(true)?;
     guard.drain(false)?;
-    check::equal("with a socket", (first.clients, first.endpoints, first.drained), (1, 1, 0))?;
+    check::equal(
+        "with a socket",
+        (first.clients, first.endpoints, first.drained),
+        (1, 1, 0),
+    )?;
     check::equal("without", (second.clients, second.endpoints, second.drained), (1, 0, 0))?;
-    check::equal("without clients", (third.clients, third.endpoints, third.drained), (0, 0, 1))
+    check::equal(
+        "without clients",
+        (third.clients, third.endpoints, third.drained),
+        (0, 0, 1),
+    )
 }
 
 fn service() -> Result<Service> {

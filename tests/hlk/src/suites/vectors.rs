@@ -50,7 +50,9 @@ pub(crate) fn run(context: &Context, vector: &Vector) -> Result<()> {
     }
     match report.rows.first().map(|row| &row.verdict) {
         // No fact about Windows: worth knowing, not a failure.
-        Some(Verdict::Fail(why)) if matches!(vector.grade, Grade::Inferred) => skip(format!("inferred, and not so here: {why}")),
+        Some(Verdict::Fail(why)) if matches!(vector.grade, Grade::Inferred) => {
+            skip(format!("inferred, and not so here: {why}"))
+        }
         Some(Verdict::Fail(why)) => bail!("{why}"),
         Some(Verdict::Unsupported(why)) => end.and_then(|()| skip(why)),
         _ => end,
