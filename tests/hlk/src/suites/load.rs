@@ -175,6 +175,7 @@ fn bench(client: &Client<'_>, workload: Workload, threads: u32, protocol: u32) -
 }
 
 fn cost_of_the_filter(context: &Context) -> Result<()> {
+    crate::context::skip::<()>("open: a measurement, which the null provider cannot carry out for datagrams yet")?;
     let (direct, filtered) = (context.probe.attach(Npi::System)?, context.attach()?);
     for workload in WORKLOADS {
         // Sockets without a host socket behind them, so that what is measured is the way there and back.
