@@ -2,9 +2,10 @@
 
 use std::{io, sync::Arc, thread, time::Duration};
 
+use probe_protocol::verifier::faulty::Case;
 use probe_protocol::verifier::{
     QUERY_CREATE,
-    faulty::{self, Switch},
+    faulty::{self, Case, Switch},
     flags,
 };
 
@@ -219,7 +220,7 @@ fn faults_random(verifier: &Verifier, _: &Service) -> io::Result<()> {
     let failures = |seed| -> io::Result<u64> {
         let before = verifier.info()?.faults;
         verifier.arm(FaultMode::Random, |round| {
-            (round.probability, round.seed) = (0x8000, seed)
+            (round.probability, round.seed) = (0x8000, seed);
         })?;
         for _ in 0..50 {
             cases::call(&device, Case::HealthyAllocations)?;
