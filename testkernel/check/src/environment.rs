@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, thread, time::Duration};
 
-use probe_protocol::verifier::faulty::Case;
 use probe_protocol::verifier::{
     QUERY_CREATE,
     faulty::{self, Case, Switch},
