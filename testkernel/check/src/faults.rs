@@ -55,13 +55,13 @@ impl fmt::Display for Sweep {
     }
 }
 
-/// Runs `workload` with each distinct call stack that allocates failing once, until a run sees none that has not failed before. What the
-/// workload returns is for the caller to judge: it is told whether allocations may fail in this run. The last run is one in which none did.
+/// Runs `workload` again and again, each time with one more of the call stacks that allocate failing, until all have failed. What the
+/// workload returns is for the caller to judge: it is told whether an allocation may fail in this run. In the last run none does.
 ///
 /// # Errors
 /// The verifier's, the workload's in the last run, or that there is no end of new call stacks.
 pub fn sweep(verifier: &Verifier, mut workload: impl FnMut(bool) -> io::Result<()>) -> io::Result<Sweep> {
-    verifier.arm(FaultMode::Systematic, |_| {})?;
+    verifier.arm(FaultMode::Off, |_| {})?;
     let swept = repeat(verifier, &mut workload);
     let sites = verifier.fault_sites();
     verifier.arm(FaultMode::Off, |_| {})?;
@@ -71,15 +71,14 @@ pub fn sweep(verifier: &Verifier, mut workload: impl FnMut(bool) -> io::Result<(
 }
 
 fn repeat(verifier: &Verifier, workload: &mut impl FnMut(bool) -> io::Result<()>) -> io::Result<usize> {
-    let mut before = verifier.info()?.faults;
     for round in 1..=MOST {
+        verifier.arm(FaultMode::Next, |_| {})?;
+        let before = verifier.info()?.faults;
         // A failure is what is to be expected here: that it is survived is what the stops and the last run show.
         let _ = workload(true);
-        let now = verifier.info()?.faults;
-        if now == before {
+        if verifier.info()?.faults == before {
             return Ok(round);
         }
-        before = now;
     }
     Err(io::Error::other("new call stacks in every round"))
 }

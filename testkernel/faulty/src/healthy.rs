@@ -350,8 +350,11 @@ pub(crate) fn leak_on_failure() -> u32 {
     // SAFETY: what was allocated is freed once, or not at all.
     unsafe {
         let first = ExAllocatePool2(POOL_FLAG_NON_PAGED, 64, TAG);
+        if first.is_null() {
+            return 1;
+        }
         let second = ExAllocatePool2(POOL_FLAG_NON_PAGED, 128, TAG);
-        if first.is_null() || second.is_null() {
+        if second.is_null() {
             return 1;
         }
         ExFreePoolWithTag(second, TAG);

@@ -329,6 +329,8 @@ pub enum FaultMode {
     Nth = 3,
     /// None; call stacks are only collected.
     Collect = 4,
+    /// One: the first call stack that has not failed in this round. Armed again, it goes on with the round.
+    Next = 5,
 }
 
 /// A round of fault injection.

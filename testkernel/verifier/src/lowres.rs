@@ -1,6 +1,7 @@
 //! Low-resources simulation: allocations of verified drivers that are made to fail. IRQL <= DISPATCH_LEVEL.
 //!
-//! Systematically, each distinct call stack fails once, the first time it is seen in a round; or by chance, with a seed; or only the n-th.
+//! Systematically, each distinct call stack fails once: all of them as they are met, or one in each run of a workload; or by chance, with
+//! a seed; or only the n-th.
 
 extern crate alloc;
 
@@ -52,6 +53,7 @@ fn mode_of(mode: u32) -> Option<FaultMode> {
         FaultMode::Systematic,
         FaultMode::Nth,
         FaultMode::Collect,
+        FaultMode::Next,
     ]
     .into_iter()
     .find(|known| *known as u32 == mode)
@@ -66,22 +68,24 @@ pub(crate) fn arm(request: &ArmFaults) -> Result<(), NTSTATUS> {
         _ => return Err(STATUS_INVALID_PARAMETER),
     };
     let mut round = ROUND.lock();
-    if mode != FaultMode::Off {
+    let goes_on = mode == FaultMode::Next && round.mode == FaultMode::Next;
+    if mode != FaultMode::Off && !goes_on {
         round.sites.clear();
     }
     round.mode = mode;
     round.probability = request.probability;
     round.random = request.seed.max(1);
-    round.left = request.nth;
+    round.left = if mode == FaultMode::Next { 1 } else { request.nth };
     round.depth = depth;
     MODE.store(mode as u32, Ordering::Release);
     Ok(())
 }
 
-fn decide(round: &mut Round, first: bool) -> bool {
+fn decide(round: &mut Round, untried: bool) -> bool {
     match round.mode {
         FaultMode::Off | FaultMode::Collect => false,
-        FaultMode::Systematic => first,
+        FaultMode::Systematic => untried,
+        FaultMode::Next => untried && core::mem::take(&mut round.left) != 0,
         FaultMode::Random => {
             // Xorshift: the same seed gives the same failures.
             let mut value = round.random;
@@ -108,8 +112,8 @@ pub(crate) fn fails(function: &'static str, tag: u32) -> bool {
     let mut round = ROUND.lock();
     let depth = round.depth;
     stack.iter_mut().skip(depth).for_each(|frame| *frame = 0);
-    let first = !round.sites.contains_key(&stack);
-    let fail = decide(&mut round, first);
+    let untried = round.sites.get(&stack).is_none_or(|site| site.failed == 0);
+    let fail = decide(&mut round, untried);
     let site = round.sites.entry(stack).or_insert(Site {
         hits: 0,
         failed: 0,
