@@ -79,7 +79,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(command) => test::run(&layout, &command),
         Command::Check(command) => checks::run_command(&layout, &command),
         Command::Hlk(command) => suite::run_command(&layout, &command),
-        Command::Vectors(command) => vectors::run(command),
+        Command::Vectors(command) => vectors::run(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

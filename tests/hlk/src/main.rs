@@ -38,6 +38,8 @@ mod suites;
 #[cfg(windows)]
 mod testkernel;
 #[cfg(windows)]
+mod vectors;
+#[cfg(windows)]
 mod wsk;
 
 use std::path::PathBuf;
@@ -62,6 +64,9 @@ enum Command {
     List(Selection),
     /// Run the tests
     Run(RunOptions),
+    /// Run the conformance vectors of a file that need a driver, through the filter in strict mode
+    #[cfg(windows)]
+    Vectors(vectors::VectorOptions),
     /// Measure what calls cost, with the filter and without
     Bench(BenchOptions),
     /// Show what wskguard does, step by step
@@ -140,6 +145,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Vectors(options) => told(vectors::run(&options)),
         Command::Demo(options) => told(demo::run(&options)),
         Command::Leftovers => told(demo::leftovers()),
     }

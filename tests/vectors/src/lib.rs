@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 pub use backend::{Backend, Observed, Run, Stop};
 use check::Done;
@@ -22,7 +23,8 @@ pub use format::{Layer, Vector};
 pub use record::Record;
 
 /// How a vector did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verdict", content = "why")]
 pub enum Verdict {
     /// As expected in every combination.
     Pass,
@@ -42,20 +44,21 @@ pub struct Selection {
 }
 
 /// One row's result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Its id.
     pub id: String,
     /// Its layer.
     pub layer: Layer,
     /// Its verdict.
+    #[serde(flatten)]
     pub verdict: Verdict,
     /// Its remark.
     pub remark: Option<String>,
 }
 
 /// All results.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// In the order in which they were run.
     pub rows: Vec<Row>,
@@ -79,6 +82,33 @@ impl Report {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.counts().1 == 0
+    }
+
+    /// Takes over what another backend made of the rows that this one could not run. Rows are matched by their place in the file's order,
+    /// which is the same for both.
+    pub fn complete(&mut self, other: Self) {
+        for (mine, theirs) in self.rows.iter_mut().zip(other.rows) {
+            if matches!(mine.verdict, Verdict::Unsupported(_)) {
+                mine.verdict = theirs.verdict;
+            }
+        }
+    }
+
+    /// Reads what [`Report::save`] has written.
+    ///
+    /// # Errors
+    /// The file's, or that it is not a report.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read(file).with_context(|| file.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| file.display().to_string())
+    }
+
+    /// Writes the report to a file, as JSON.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn save(&self, file: &Path) -> Result<()> {
+        std::fs::write(file, serde_json::to_vec(self)?).with_context(|| file.display().to_string())
     }
 
     /// Writes failures, the reasons of what is unsupported, and a last line `N passed, N failed, N unsupported`.
@@ -123,7 +153,16 @@ pub fn run(file: &Path, selection: &Selection, backend: &mut dyn Backend) -> Res
 }
 
 /// Runs vectors that have been read.
-pub fn run_vectors(mut vectors: Vec<Vector>, selection: &Selection, backend: &mut dyn Backend) -> Report {
+pub fn run_vectors(vectors: Vec<Vector>, selection: &Selection, backend: &mut dyn Backend) -> Report {
+    run_each(vectors, selection, |vector| run_vector(vector, backend))
+}
+
+/// Has `verdict` decide each of the vectors that are selected.
+pub fn run_each(
+    mut vectors: Vec<Vector>,
+    selection: &Selection,
+    mut verdict: impl FnMut(&Vector) -> Verdict,
+) -> Report {
     if let Some(seed) = selection.shuffle {
         shuffle(&mut vectors, seed);
     }
@@ -136,11 +175,10 @@ pub fn run_vectors(mut vectors: Vec<Vector>, selection: &Selection, backend: &mu
             report.notes += 1;
             continue;
         }
-        let verdict = run_vector(&vector, backend);
         report.rows.push(Row {
+            verdict: verdict(&vector),
             id: vector.id,
             layer: vector.layer,
-            verdict,
             remark: vector.remark,
         });
     }

@@ -39,6 +39,19 @@ pub(crate) fn tests() -> impl Iterator<Item = Test> {
 
 /// Runs one row in every combination it holds for.
 pub(crate) fn run(context: &Context, vector: &Vector) -> Result<()> {
+    match verdict(context, vector)? {
+        // No fact about Windows: worth knowing, not a failure.
+        Verdict::Fail(why) if matches!(vector.grade, Grade::Inferred) => {
+            skip(format!("inferred, and not so here: {why}"))
+        }
+        Verdict::Fail(why) => bail!("{why}"),
+        Verdict::Unsupported(why) => skip(why),
+        Verdict::Pass => Ok(()),
+    }
+}
+
+/// What comes of one row. An error if its sessions did not end well.
+pub(crate) fn verdict(context: &Context, vector: &Vector) -> Result<Verdict> {
     if context.npi() == Npi::Wskguard {
         context.guard()?.load(STRICT)?;
     }
@@ -48,13 +61,9 @@ pub(crate) fn run(context: &Context, vector: &Vector) -> Result<()> {
     if context.npi() == Npi::Wskguard {
         context.guard()?.load(PERMISSIVE)?;
     }
-    match report.rows.first().map(|row| &row.verdict) {
-        // No fact about Windows: worth knowing, not a failure.
-        Some(Verdict::Fail(why)) if matches!(vector.grade, Grade::Inferred) => {
-            skip(format!("inferred, and not so here: {why}"))
-        }
-        Some(Verdict::Fail(why)) => bail!("{why}"),
-        Some(Verdict::Unsupported(why)) => end.and_then(|()| skip(why)),
-        _ => end,
+    match report.rows.into_iter().next().map(|row| row.verdict) {
+        Some(Verdict::Fail(why)) => Ok(Verdict::Fail(why)),
+        Some(verdict) => end.map(|()| verdict),
+        None => bail!("a row that says nothing"),
     }
 }
