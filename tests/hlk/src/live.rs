@@ -1,5 +1,7 @@
 //! The conformance vectors' backend that calls a provider through the scripted client driver.
 
+mod transport;
+
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -55,7 +57,7 @@ impl<'c> Live<'c> {
 
 impl Backend for Live<'_> {
     fn refuses(&self, layer: Layer) -> Option<String> {
-        (layer != Layer::Wsk).then(|| "not about WSK".to_owned())
+        (!matches!(layer, Layer::Wsk | Layer::Transport)).then(|| "not about WSK".to_owned())
     }
 
     fn start<'a>(&'a mut self, combination: Combination) -> Result<Box<dyn Run + 'a>, Stop> {
@@ -139,7 +141,7 @@ impl<'a> LiveRun<'a> {
             Some(CategoryName::Listen) => Category::Listen,
             Some(CategoryName::Datagram) => Category::Datagram,
             Some(CategoryName::Connection) => Category::Connection,
-            None => Category::Connection,
+            None => self.winsock_category(),
         }
     }
 
@@ -562,6 +564,9 @@ impl Drop for LiveRun<'_> {
 
 impl LiveRun<'_> {
     fn carry_out(&mut self, step: &Step) -> Result<Observed, Stop> {
+        if let Some(observed) = self.winsock(&step.op) {
+            return observed;
+        }
         let nothing = Observed::default();
         match &step.op {
             Op::Wskctl(wish) => self.wskctl(step, wish),
@@ -585,7 +590,11 @@ impl LiveRun<'_> {
             Op::EventsDisabled { mask, .. } if *mask == WSK_EVENT_RECEIVE => Ok(nothing),
             Op::Complete { request } => {
                 let pending = self.requests.get(request).context("an unknown request")?;
-                Ok(observed(&pending.wait()?))
+                let done = pending.wait()?;
+                Ok(Observed {
+                    status: observed(&done).final_status,
+                    ..transport::winsock(&done)
+                })
             }
             Op::Assume { .. } | Op::Fresh { .. } => Ok(nothing),
             other => unsupported(format!("a test of its own covers this: {}", word(other))),

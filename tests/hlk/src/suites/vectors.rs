@@ -1,4 +1,4 @@
-//! The conformance vectors of layer `wsk`, run live: directly where they state facts about WSK, and through the filter, in strict
+//! The conformance vectors of layers `wsk` and `transport`, run live: directly where they state facts about WSK, and through the filter, in strict
 //! mode, where what breaks a rule must also be classified and refused as the row recommends.
 
 use std::sync::OnceLock;
@@ -20,7 +20,8 @@ fn rows() -> &'static [Vector] {
     static PARSED: OnceLock<Vec<Vector>> = OnceLock::new();
     PARSED.get_or_init(|| {
         let all = ROWS.lines().filter_map(|line| format::parse(line).ok());
-        all.filter(|vector| vector.layer == Layer::Wsk).collect()
+        all.filter(|vector| matches!(vector.layer, Layer::Wsk | Layer::Transport))
+            .collect()
     })
 }
 
