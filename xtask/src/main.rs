@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask <command>`.
 
+mod bench;
 mod build;
 mod build_id;
 mod callers;
@@ -49,6 +50,8 @@ enum Command {
     Vectors(vectors::VectorsCommand),
     /// Show wskguard at work on the test kernel
     Demo,
+    /// Measure what things cost, beside others that do the same
+    Bench(bench::BenchCommand),
     /// Run cargo on the drivers: the target and the WDK are set (cargo xtask cargo clippy -p wskguard)
     #[command(hide = true)]
     Cargo(build::CargoCommand),
@@ -79,6 +82,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(command) => test::run(&layout, &command),
         Command::Check(command) => checks::run_command(&layout, &command),
         Command::Hlk(command) => suite::run_command(&layout, &command),
+        Command::Bench(command) => bench::run(&layout, &command),
         Command::Vectors(command) => vectors::run(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),

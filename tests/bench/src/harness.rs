@@ -11,9 +11,9 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// The median over all rounds.
     pub(crate) value: f64,
-    /// `ns`, `M/s`, or `x`: how many times as fast as the peer.
+    /// `ns`, `M/s`, `bytes`, `times` (as much as), or `x`: how many times as fast as the peer.
     pub(crate) unit: &'static str,
-    /// The least value (`x`, `M/s`) that is good enough, where there is one.
+    /// The value that is good enough, where there is one: the least (`x`, `M/s`), or the most (`ns`, `times`, `bytes`).
     pub(crate) target: Option<f64>,
     /// Whether it was reached.
     pub(crate) met: Option<bool>,
@@ -38,6 +38,16 @@ impl Row {
             unit: "x",
             target,
             met: target.map(|least| value >= least),
+        }
+    }
+
+    pub(crate) fn at_most(name: String, value: f64, unit: &'static str, target: f64) -> Self {
+        Self {
+            name,
+            value,
+            unit,
+            target: Some(target),
+            met: Some(value <= target),
         }
     }
 

@@ -1,6 +1,5 @@
-//! Benchmarks of the core: `cargo run --profile bench -p wskguard-bench -- [core] [--rounds N] [--only PART] [--json]`.
+//! Benchmarks of the core, run by `cargo xtask bench core`. Prints an array of `{name, value, unit, target, met}` as JSON.
 //!
-//! Prints a line per result, or with `--json` an array of `{name, value, unit, target, met}`. Fails when a target was missed.
 //! Absolute times depend on the machine; the targets are ratios between contenders that ran in turn, and rates far from its limits.
 #![expect(
     clippy::cast_precision_loss,
@@ -8,77 +7,43 @@
     reason = "measurements"
 )]
 
+mod decide;
 mod harness;
 mod index;
 mod runtime;
 mod table;
 
-use std::process::ExitCode;
+use clap::{Parser, ValueEnum};
 
-use harness::Row;
-
+#[derive(Parser)]
+#[command(name = "wskguard-bench", about = "Benchmarks of the core")]
 struct Options {
-    rounds: usize,
-    only: Option<String>,
-    json: bool,
+    /// Turns of every contender; results are medians over them
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Only this part
+    #[arg(long)]
+    only: Option<Part>,
 }
 
-fn options() -> Result<Options, String> {
-    let mut options = Options {
-        rounds: 7,
-        only: None,
-        json: false,
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "core" => {}
-            "--json" => options.json = true,
-            "--rounds" => {
-                let rounds = arguments.next().and_then(|number| number.parse().ok());
-                options.rounds = rounds
-                    .filter(|&rounds| rounds > 0)
-                    .ok_or("--rounds needs a number above 0")?;
-            }
-            "--only" => options.only = Some(arguments.next().ok_or("--only needs table or runtime")?),
-            other => return Err(format!("unknown argument {other}")),
-        }
-    }
-    Ok(options)
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Decide,
+    Runtime,
+    Table,
 }
 
-fn main() -> ExitCode {
-    let options = match options() {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(2);
-        }
-    };
+fn main() {
+    let options = Options::parse();
     let mut rows = Vec::new();
-    let wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
-    if wanted("table") {
-        table::run(options.rounds, &mut rows);
+    for (part, run) in [
+        (Part::Decide, decide::run as fn(usize, &mut Vec<_>)),
+        (Part::Runtime, runtime::run),
+        (Part::Table, table::run),
+    ] {
+        if options.only.is_none_or(|only| only == part) {
+            run(options.rounds.into(), &mut rows);
+        }
     }
-    if wanted("runtime") {
-        runtime::run(options.rounds, &mut rows);
-    }
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data"));
-    } else {
-        rows.iter().for_each(print);
-    }
-    if rows.iter().any(|row| row.met == Some(false)) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
-}
-
-fn print(row: &Row) {
-    let verdict = match (row.target, row.met) {
-        (Some(target), Some(met)) => format!("  {} (at least {target})", if met { "met" } else { "MISSED" }),
-        _ => String::new(),
-    };
-    println!("{:<48} {:>10.2} {}{verdict}", row.name, row.value, row.unit);
+    println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data"));
 }

@@ -1,0 +1,272 @@
+//! A set request from its arrival to its audit record, as the driver carries it through the core; and what rules that cannot match cost.
+
+use std::hint::black_box;
+use std::ptr::NonNull;
+
+use wskguard_core::audit::{AuditRecord, Budget, Kind, Limit, Rings};
+use wskguard_core::catalogue::OptionSet;
+use wskguard_core::counters::{Counter, Counters, RuleHits};
+use wskguard_core::decide::{self, Outcome, Subject};
+use wskguard_core::generation::Generations;
+use wskguard_core::policy::{ClientKey, Image, MatchInput};
+use wskguard_core::semantics::{EndpointFacts, OptionState, Pointer, Request, SharedOptions};
+use wskguard_core::{Category, Family, Phase, RequestKind, SOL_SOCKET, SocketType};
+use wskguard_policy::{Action, Members, Policy, Ranges, Rule, Scope, encode};
+
+use crate::harness::{Contender, Dose, Race, Row};
+use crate::index::Heap;
+
+const SO_RCVBUF: u32 = 0x1002;
+const IPPROTO_TCP: u32 = 6;
+/// Field of a rule's condition: the new value.
+const NEW: u8 = 1;
+/// Requests in a turn that is timed.
+const REQUESTS: usize = 10_000;
+const THREADS: usize = 2;
+/// The driver's, in effect: an endpoint that may always write.
+const LIMIT: Limit = Limit {
+    burst: 512,
+    interval: 0,
+};
+
+/// A policy whose rules clamp `SO_RCVBUF` and record that they did.
+const CLAMPING: &str = r#"
+schema = 1
+name = "bench"
+semantics = "compat"
+audit = "all"
+
+[[rule]]
+name = "receive-buffers"
+request = "set"
+option = "SO_RCVBUF"
+action = "clamp"
+min = 4096
+max = 65536
+"#;
+
+/// Everything of one endpoint that requests share with no other.
+#[repr(align(128))]
+struct Endpoint {
+    facts: EndpointFacts,
+    options: SharedOptions,
+    budget: Budget,
+}
+
+impl Endpoint {
+    fn new() -> Self {
+        Self {
+            facts: EndpointFacts {
+                category: Category::Connection,
+                socket_type: SocketType::Stream,
+                family: Family::INET,
+                protocol: IPPROTO_TCP,
+                static_events: 0,
+                lacks: OptionSet::default(),
+            },
+            options: SharedOptions::new(OptionState::default()),
+            budget: Budget::default(),
+        }
+    }
+}
+
+/// What all endpoints share.
+struct Core<'a> {
+    policies: Generations<Image<'a>, Heap>,
+    hits: RuleHits<Heap>,
+    counters: Counters<Heap>,
+    rings: Rings<Heap>,
+}
+
+impl Core<'_> {
+    fn set(&self, endpoint: &Endpoint, cpu: usize, value: u32, time: u64) {
+        let input = value.to_le_bytes();
+        let request = Request {
+            kind: RequestKind::Set,
+            level: SOL_SOCKET,
+            code: SO_RCVBUF,
+            input_pointer: Pointer::Valid,
+            input_len: input.len(),
+            input: &input,
+            output_pointer: Pointer::Null,
+            output_len: 0,
+            has_irp: true,
+            wants_size: false,
+            at_dispatch: false,
+            now: 0,
+        };
+        self.counters.count(cpu, Counter::Sets);
+        let state = endpoint.options.load();
+        let subject = Subject {
+            facts: &endpoint.facts,
+            state: &state,
+            phase: Phase::Unbound,
+            client: ClientKey::UNKNOWN,
+            process: None,
+        };
+        let reading = self.policies.enter(cpu).expect("a policy is in force");
+        let verdict = decide::control(Some(&reading), &subject, black_box(&request));
+        self.hits.hit(cpu, Some(0));
+        let mut record = AuditRecord::new(Kind::Decision, time);
+        record.code = request.code;
+        record.action = verdict.done as u8;
+        record.rule = verdict.rule.map_or(0, |rule| rule.0);
+        record.new_value = verdict.new.unwrap_or(0);
+        let Outcome::Forward { commit, .. } = verdict.outcome else {
+            unreachable!("the rule clamps");
+        };
+        drop(reading);
+        let _ = black_box(endpoint.options.commit(commit));
+        assert!(endpoint.budget.take(time, LIMIT));
+        black_box(self.rings.write(cpu, &record));
+    }
+
+    fn many(&self, endpoint: &Endpoint, cpu: usize, many: usize) {
+        for number in 0..many {
+            // In the rule's range and beyond it.
+            #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
+            let value = 4096 + (number as u32 & 0xF) * 8192;
+            self.set(endpoint, cpu, black_box(value), number as u64);
+        }
+    }
+}
+
+/// Decide and record, by one thread and by two, each with an endpoint of its own.
+fn requests(rounds: usize, rows: &mut Vec<Row>) {
+    let compiled = wskguard_policy::compile("bench.toml", CLAMPING).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let image = Image::parse(&compiled.image).expect("just compiled");
+    let core = Core {
+        policies: Generations::new(Heap, THREADS).expect("memory"),
+        hits: RuleHits::new(Heap, THREADS, 1).expect("memory"),
+        counters: Counters::new(Heap, THREADS).expect("memory"),
+        rings: Rings::new(Heap, THREADS, 4096).expect("memory"),
+    };
+    // SAFETY: the image outlives the generations, of which this is the only publisher.
+    assert!(unsafe { core.policies.publish(NonNull::from(&image)) }.is_ok());
+    let endpoints: Vec<_> = (0..THREADS).map(|_| Endpoint::new()).collect();
+    let single = Race::run(
+        Dose {
+            rounds,
+            warm: 3,
+            timed: 41,
+        },
+        vec![Contender::new("1t", || {
+            core.many(&endpoints[0], 0, REQUESTS);
+            REQUESTS
+        })],
+    );
+    // Long enough for the start of the threads not to count.
+    let long = REQUESTS * 30;
+    let both = Race::run(
+        Dose {
+            rounds,
+            warm: 1,
+            timed: 3,
+        },
+        vec![
+            Contender::new("2t", || {
+                std::thread::scope(|scope| {
+                    for (cpu, endpoint) in endpoints.iter().enumerate() {
+                        let core = &core;
+                        scope.spawn(move || core.many(endpoint, cpu, long));
+                    }
+                });
+                long * THREADS
+            }),
+            Contender::new("1t", || {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| core.many(&endpoints[0], 0, long));
+                });
+                long
+            }),
+        ],
+    );
+    rows.push(Row::at_most(
+        "decide+record/1t".to_owned(),
+        single.nanoseconds(0),
+        "ns",
+        30.0,
+    ));
+    rows.push(Row::info("decide+record/2t".to_owned(), both.nanoseconds(0), "ns"));
+    rows.push(Row::ratio(
+        "decide+record/2t-vs-1t".to_owned(),
+        both.ratio(1),
+        Some(1.9),
+    ));
+}
+
+/// A rule for one value of one option.
+fn rule(number: usize, code: u32) -> Rule {
+    Rule {
+        name: format!("rule {number}"),
+        requests: 1,
+        scope: Scope::Option {
+            level: SOL_SOCKET,
+            code,
+        },
+        conditions: vec![(NEW, Members::Ranges(Ranges::one(1_000_000 + number as u64)))],
+        action: Action::Deny(0xC000_0022),
+        ..Rule::default()
+    }
+}
+
+/// `rules` rules, `relevant` of them, evenly spread, for `SO_RCVBUF`.
+fn image(rules: usize, relevant: usize) -> Vec<u8> {
+    let every = (rules / relevant).max(1);
+    let code = |number: usize| match number % every {
+        0 => SO_RCVBUF,
+        _ => 0x10_0000 + u32::try_from(number).expect("a few thousand"),
+    };
+    let rules = (0..rules).map(|number| rule(number, code(number))).collect();
+    let policy = Policy {
+        name: "bench".to_owned(),
+        rules,
+        ..Policy::default()
+    };
+    encode(&policy).expect("it fits").0
+}
+
+fn policies(rounds: usize, rows: &mut Vec<Row>) {
+    let cases = [
+        ("10-of-10000", 10_000, 10),
+        ("10-of-10", 10, 10),
+        ("1-of-1", 1, 1),
+        ("1-of-100", 100, 1),
+        ("1-of-10000", 10_000, 1),
+    ];
+    let bytes = cases.map(|(_, rules, relevant)| image(rules, relevant));
+    let images: Vec<_> = bytes
+        .iter()
+        .map(|bytes| Image::parse(bytes).expect("just made"))
+        .collect();
+    let contenders = cases.iter().zip(&images).map(|((name, ..), image)| {
+        Contender::new(name, || {
+            let mut input = MatchInput::new(RequestKind::Set, SOL_SOCKET, SO_RCVBUF, Category::Connection);
+            input.new_value = Some(0);
+            for _ in 0..REQUESTS {
+                black_box(image.evaluate(black_box(&input)));
+            }
+            REQUESTS
+        })
+    });
+    let race = Race::run(
+        Dose {
+            rounds,
+            warm: 3,
+            timed: 41,
+        },
+        contenders.collect(),
+    );
+    rows.extend(race.rows("policy"));
+    rows.push(Row::at_most(
+        "policy/10-of-10000-vs-10-of-10".to_owned(),
+        1.0 / race.ratio(1),
+        "times",
+        1.5,
+    ));
+}
+
+pub(crate) fn run(rounds: usize, rows: &mut Vec<Row>) {
+    requests(rounds, rows);
+    policies(rounds, rows);
+}
