@@ -16,7 +16,12 @@ pub(crate) fn sha256_bytes(bytes: &[u8]) -> [u8; 32] {
 
 /// SHA-256 of `bytes` in lower-case hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    sha256_bytes(bytes).iter().fold(String::new(), |mut text, byte| {
+    hexadecimal(&sha256_bytes(bytes))
+}
+
+/// `bytes` in lower-case hexadecimal.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text

@@ -11,6 +11,7 @@ mod hashing;
 mod image;
 mod inf;
 mod layout;
+mod package;
 mod report;
 mod reproducible;
 mod session;
@@ -48,6 +49,8 @@ enum Command {
     Hlk(suite::SuiteCommand),
     /// Run conformance vectors
     Vectors(vectors::VectorsCommand),
+    /// Make the folder to take to a Windows machine: signed driver, INF, symbols, wskguardctl, policies, scripts
+    Package(package::PackageCommand),
     /// Show wskguard at work on the test kernel
     Demo,
     /// Measure what things cost, beside others that do the same
@@ -84,6 +87,7 @@ fn run(command: Command) -> Result<()> {
         Command::Hlk(command) => suite::run_command(&layout, &command),
         Command::Bench(command) => bench::run(&layout, &command),
         Command::Vectors(command) => vectors::run(&layout, &command),
+        Command::Package(command) => package::run(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

@@ -15,10 +15,12 @@ use crate::{
 };
 
 /// Debian packages and the program by which each is known to be there.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
     ("wine", "wine"),
     ("wineserver", "wine64"),
+    ("openssl", "openssl"),
+    ("osslsigncode", "osslsigncode"),
 ];
 
 /// Makes sure of the tools; an error if one is missing and cannot be installed.

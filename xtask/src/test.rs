@@ -9,6 +9,7 @@ use crate::{
     build::{self, DRIVER_TARGET, DRIVERS, PROGRAM_TARGET, PROGRAMS},
     checks, command,
     layout::Layout,
+    package,
     report::{Counts, Report},
     reproducible, setup, suite,
     wdk::Wdk,
@@ -47,6 +48,8 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
         } else {
             reproducible::test(layout, &mut report);
         }
+        println!("Package");
+        package::test(layout, &mut report);
         println!("Test kernel");
         for (name, suite) in [
             ("verifier", suite::run_verifier_cases as fn(&Layout) -> _),

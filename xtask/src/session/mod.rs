@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub(crate) use self::prefix::list as list_files;
 use crate::{
     command::{self, Finished},
     inf,
@@ -25,6 +26,8 @@ use crate::{
 
 /// The group that driver.inx names.
 const GROUP: &str = "PNP_TDI";
+/// Where the INF and what it installs lie.
+const PACKAGE_FOLDER: &str = "drive_c/package";
 const DRIVERS_FOLDER: &str = "drive_c/windows/system32/drivers";
 /// Wine's own programs take well under a second; more means that something hangs.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -109,7 +112,7 @@ impl Session {
                 .wskguard
                 .clone()
                 .unwrap_or_else(|| options.drivers.join("wskguard.sys"));
-            self.install_by_inf(layout, &driver)?;
+            self.install(&driver, &inf::stamp(layout, "amd64")?)?;
         }
         if options.has("probe") {
             // Two clients, so that tests see what is per client.
@@ -132,29 +135,71 @@ impl Session {
         self.start_service(name)
     }
 
-    /// Installs wskguard the way Windows would: from its INF, by `SetupAPI`.
-    fn install_by_inf(&self, layout: &Layout, driver: &Path) -> Result<()> {
-        let package = self.prefix.join("drive_c/package");
+    /// Installs wskguard the way Windows would: from its INF, by `SetupAPI`. The INF's service starts as it is installed.
+    pub(crate) fn install(&self, driver: &Path, stamped_inf: &str) -> Result<()> {
+        let package = self.prefix.join(PACKAGE_FOLDER);
         fs::create_dir_all(&package)?;
         place(driver, &package.join("wskguard.sys"))?;
-        let stamped = inf::stamp(layout, "amd64")?;
-        fs::write(package.join("wskguard.inf"), inf::for_wine(&stamped)?)?;
-        let mut install = self.wine("rundll32");
-        install.args([
-            "setupapi,InstallHinfSection",
-            "DefaultInstall",
-            "132",
-            "C:\\package\\wskguard.inf",
-        ]);
-        self.step(&mut install).context("installing wskguard")?;
-        // rundll32 succeeds whatever SetupAPI says. The INF's service starts as it is installed.
+        fs::write(package.join("wskguard.inf"), inf::for_wine(stamped_inf)?)?;
+        self.setup_section("DefaultInstall").context("installing wskguard")?;
         ensure!(
-            self.is_running("wskguard").context("the INF installed no service")?,
-            "wskguard does not start; the drivers printed:
-{}",
+            self.is_installed("wskguard")?,
+            "the INF installed no service; the drivers printed:\n{}",
+            self.printed()
+        );
+        ensure!(
+            self.is_running("wskguard")?,
+            "wskguard does not start; the drivers printed:\n{}",
             self.printed()
         );
         Ok(())
+    }
+
+    /// Takes back what [`install`](Self::install) did, by the same INF. The driver must be stopped.
+    pub(crate) fn uninstall(&self) -> Result<()> {
+        self.setup_section("DefaultUninstall")
+            .context("uninstalling wskguard")?;
+        fs::remove_dir_all(self.prefix.join(PACKAGE_FOLDER)).map_err(Into::into)
+    }
+
+    /// rundll32 succeeds whatever `SetupAPI` says: the caller looks at what came of it.
+    fn setup_section(&self, section: &str) -> Result<()> {
+        let mut setup = self.wine("rundll32");
+        setup.args([
+            "setupapi,InstallHinfSection",
+            section,
+            "132",
+            "C:\\package\\wskguard.inf",
+        ]);
+        self.step(&mut setup).map(drop)
+    }
+
+    /// Whether the service control manager knows `service`, whatever its state.
+    pub(crate) fn is_installed(&self, service: &str) -> Result<bool> {
+        let finished = command::run_limited(
+            self.wine("sc")
+                .args(["query", service])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+            STEP_LIMIT,
+        )?;
+        ensure!(!finished.timed_out(), "sc query {service} timed out");
+        Ok(finished.success())
+    }
+
+    /// All files on drive C, in order.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        prefix::list(&self.prefix.join("drive_c"), &mut files)?;
+        files.sort();
+        Ok(files)
+    }
+
+    /// The registry below the services' key, as text.
+    pub(crate) fn services(&self) -> Result<String> {
+        let mut query = self.wine("reg");
+        query.args(["query", r"HKLM\System\CurrentControlSet\Services", "/s"]);
+        self.step(&mut query)
     }
 
     pub(crate) fn start_service(&self, name: &str) -> Result<()> {

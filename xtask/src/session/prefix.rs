@@ -141,6 +141,19 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Adds the files below `folder` to `files`. Links are not followed.
+pub(crate) fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), files)?;
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
 fn is_module(path: &Path) -> bool {
     path.extension().is_some_and(|extension| {
         ["dll", "exe", "drv", "sys", "ocx", "cpl", "acm", "ax", "nls"]

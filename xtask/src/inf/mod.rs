@@ -33,7 +33,9 @@ fn stamp_text(text: &str, arch: &str) -> Result<String> {
 }
 
 /// The same INF for Wine 8, whose `SetupAPI` knows neither DIRID 13 (the driver store) nor an operating system version in a
-/// section's name: files go to system32\drivers, the decoration keeps the architecture only. Nothing else changes.
+/// section's name: files go to system32\drivers, the decoration keeps the architecture only. Nor does it turn an
+/// installation round, as Windows does for a primitive driver, whose INF therefore must not have a [DefaultUninstall]: the
+/// copy gets one, the opposite of each line of [DefaultInstall]. Nothing else changes.
 pub(crate) fn for_wine(stamped: &str) -> Result<String> {
     let mut text = stamped.to_owned();
     for (windows, wine) in [
@@ -44,14 +46,21 @@ pub(crate) fn for_wine(stamped: &str) -> Result<String> {
         ensure!(text.contains(windows), "the INF has no {windows:?}");
         text = text.replace(windows, wine);
     }
-    Ok(text)
+    for line in ["CopyFiles = wskguard.CopyFiles", "AddService = wskguard,"] {
+        ensure!(text.contains(line), "the INF has no {line:?} to take back");
+    }
+    Ok(text + UNINSTALL)
 }
+
+/// 0x200 is SPSVCINST_STOPSERVICE.
+const UNINSTALL: &str = "\r\n[DefaultUninstall.NTamd64]\r\nDelFiles = wskguard.CopyFiles\r\n\r\n\
+                         [DefaultUninstall.NTamd64.Services]\r\nDelService = wskguard, 0x200\r\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const INX: &str = include_str!("../../driver.inx");
+    const INX: &str = include_str!("../../../driver.inx");
 
     #[test]
     fn architecture_and_version_are_filled_in() {
@@ -65,6 +74,7 @@ mod tests {
     fn the_copy_for_wine_differs_in_its_places_only() {
         let stamped = stamp_text(INX, "amd64").unwrap();
         let wine = for_wine(&stamped).unwrap();
+        assert!(wine.ends_with(UNINSTALL));
         let changed = stamped
             .lines()
             .zip(wine.lines())
