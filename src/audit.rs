@@ -3,13 +3,14 @@
 use wdk_sys::ntddk::{KeGetCurrentIrql, KeLowerIrql, KfRaiseIrql};
 use wskguard_core::{
     NtStatus, RequestKind,
-    audit::{self, AuditRecord, Kind, Limit, NO_RULE, Suppressed},
-    decide::{BindVerdict, Verdict},
+    audit::{self, AuditRecord, Happened, Kind, Limit, NO_RULE, Suppressed},
+    decide::{self, BindVerdict, Verdict},
     policy::RuleRef,
     semantics::Request,
     status::{Refusal, to_wsa},
 };
 
+use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::guard::{guard, interrupt_time, processor, system_time};
 use crate::sockaddr::Address;
@@ -69,12 +70,7 @@ fn common(
     enforced: bool,
 ) -> AuditRecord {
     let mut record = AuditRecord::new(Kind::Decision, system_time());
-    record.endpoint = endpoint.id().0;
-    record.client = endpoint.client().id().into();
-    record.process = endpoint.process();
-    record.family = endpoint.facts.family.0;
-    record.category = endpoint.facts.category as u8;
-    record.phase = endpoint.phase() as u8;
+    describe(&mut record, endpoint);
     record.rule = rule.map_or(NO_RULE, |rule| rule.0);
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     if let Some(refusal) = refusal {
@@ -94,26 +90,77 @@ fn common(
     record
 }
 
+/// Fills in whose record it is.
+pub fn describe(record: &mut AuditRecord, endpoint: &Endpoint) {
+    record.endpoint = endpoint.id().0;
+    record.client = endpoint.client().id().into();
+    record.process = endpoint.process();
+    record.family = endpoint.facts.family.0;
+    record.category = endpoint.facts.category as u8;
+    record.phase = endpoint.phase() as u8;
+}
+
 /// A decision that nobody asked to have recorded: the rings' books count it.
 pub fn not_wanted() {
     guard().rings.suppress(processor(), Suppressed::NotWanted);
 }
 
+/// An endpoint came or went: recorded where everything is, or everything of this endpoint.
+pub fn life(endpoint: &Endpoint, happened: Happened) {
+    let state = endpoint.options.load();
+    let reading = guard().policy.enter();
+    let wanted = decide::records_life(reading.as_ref().map(|generation| &generation.image), &state);
+    drop(reading);
+    if wanted {
+        self::state(endpoint, happened, 0);
+    }
+}
+
+/// Something happened to an endpoint that no request asked for.
+pub fn state(endpoint: &Endpoint, happened: Happened, status: i32) {
+    let mut record = AuditRecord::new(happened.kind(), system_time());
+    describe(&mut record, endpoint);
+    record.code = happened as u32;
+    if happened == Happened::Lingering {
+        record.flags |= audit::FLAG_OWN_REQUEST;
+    }
+    write(endpoint, record, status);
+}
+
+/// Something happened to a client.
+pub fn client(client: &Client, happened: Happened) {
+    let mut record = AuditRecord::new(happened.kind(), system_time());
+    record.client = client.id().into();
+    record.code = happened as u32;
+    put(&record);
+}
+
+/// A policy was put in force.
+pub fn policy(generation: u64) {
+    let mut record = AuditRecord::new(Happened::PolicyLoaded.kind(), system_time());
+    record.code = Happened::PolicyLoaded as u32;
+    record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
+    put(&record);
+}
+
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
 pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
-    let guard = guard();
     if !endpoint.budget.take(interrupt_time(), ENDPOINT_LIMIT) {
-        guard.rings.suppress(processor(), Suppressed::EndpointBudget);
+        guard().rings.suppress(processor(), Suppressed::EndpointBudget);
         return;
     }
     record.status = status.cast_unsigned();
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;
     }
+    put(&record);
+}
+
+fn put(record: &AuditRecord) {
     // A writer that is preempted in the middle would hold readers up.
     // SAFETY: raising to DISPATCH_LEVEL from at most that.
     let irql = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
-    guard.rings.write(processor(), &record);
+    guard().rings.write(processor(), record);
     // SAFETY: the level that was raised from.
     unsafe { KeLowerIrql(irql) };
     crate::ioctl::audit_written();

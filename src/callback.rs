@@ -19,7 +19,7 @@ use wskguard_core::{Category, Phase, counters::Counter, semantics};
 
 use crate::endpoint::{Birth, Endpoint, EndpointRef};
 use crate::guard::guard;
-use crate::{initial, upper};
+use crate::{alive, initial, linger, upper};
 
 /// The endpoint that an event is for, kept while the event lasts; `None` once its close has begun.
 ///
@@ -98,6 +98,7 @@ unsafe extern "system" fn accept_event(
         return STATUS_REQUEST_NOT_ACCEPTED;
     };
     endpoint.open(accepted);
+    endpoint.connected();
     let (mut client_context, mut client_dispatch) = (core::ptr::null_mut(), core::ptr::null());
     // SAFETY: the client's own function and context, with out parameters of ours.
     let status = unsafe {
@@ -130,21 +131,23 @@ unsafe extern "system" fn accept_event(
     status
 }
 
-/// A wrapper for a connection that `listener` accepts, with the options that it inherits.
+/// A wrapper for a connection that `listener` accepts, with the options that it inherits, and what they need. `None` without memory.
 pub fn accepted_endpoint(listener: &Endpoint) -> Option<EndpointRef> {
     let facts = semantics::EndpointFacts {
         category: Category::Connection,
         ..listener.facts
     };
+    let options = semantics::inherit(&listener.options.load());
     let birth = Birth {
         facts,
         context: core::ptr::null_mut(),
         callbacks: core::ptr::null(),
         process: core::ptr::null_mut(),
-        options: semantics::inherit(&listener.options.load()),
+        options,
         phase: Phase::Connected,
     };
-    Endpoint::create(listener.client(), upper::table_of(Category::Connection), birth)
+    let endpoint = Endpoint::create(listener.client(), upper::table_of(Category::Connection), birth)?;
+    linger::reserve(&endpoint, &options).then_some(endpoint)
 }
 
 unsafe extern "system" fn inspect_event(
@@ -218,7 +221,7 @@ unsafe extern "system" fn disconnect_event(context: *mut c_void, flags: ULONG) -
         return STATUS_SUCCESS;
     };
     if flags & WSK_FLAG_ABORTIVE != 0 {
-        endpoint.set_phase(Phase::Disconnected);
+        alive::aborted(&endpoint);
     }
     match connection(&endpoint).and_then(|table| table.WskDisconnectEvent) {
         // SAFETY: the client's own function and context.

@@ -5,7 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use wdk_rtl::nonpaged::NonpagedBox;
-use wdk_sys::{DEVICE_OBJECT, NTSTATUS, STATUS_NOT_SUPPORTED};
+use wdk_sys::{
+    DEVICE_OBJECT, NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED,
+};
 use wsk_sys::{PFN_WSK_GET_LOCAL_ADDRESS, SOCKADDR_INET, WskSetOption};
 use wskguard_core::{
     NtStatus, RequestKind, SOL_SOCKET,
@@ -19,43 +21,40 @@ use wskguard_core::{
 
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::{TAG_REQUEST, guard, system_time};
+use crate::policy::{Generation, GenerationRef};
 use crate::sockaddr::Address;
 use crate::work::{WorkItem, call_and_wait};
-use crate::{audit, control, upper};
+use crate::{audit, control, linger, upper};
 
 /// `SO_EXCLUSIVEADDRUSE`.
 const SO_EXCLUSIVEADDRUSE: u32 = !4;
 
-/// Whether the policy in force has options for a new endpoint. <= `DISPATCH_LEVEL`.
-pub fn any(endpoint: &Endpoint) -> bool {
+/// The policy that has options for a new endpoint, kept so that the endpoint gets all of this one's, whatever is loaded meanwhile;
+/// `None` where the policy in force has none for it. <= `DISPATCH_LEVEL`.
+pub fn policy_for(endpoint: &Endpoint) -> Option<GenerationRef> {
     let state = endpoint.options.load();
+    let reading = guard().policy.enter()?;
     let mut any = false;
-    if let Some(generation) = guard().policy.enter() {
-        decide::initial(&generation.image, &control::subject(endpoint, &state), |_| any = true);
-    }
-    any
+    decide::initial(&reading.image, &control::subject(endpoint, &state), |_| any = true);
+    any.then(|| reading.keep())
 }
 
 /// Sets them all. One that the provider refuses is audited with its status; the others are set all the same.
-pub fn apply(endpoint: &Endpoint) {
-    let Some(generation) = guard().policy.enter().map(|generation| generation.number) else {
-        return;
-    };
+pub fn apply(endpoint: &Endpoint, generation: &Generation) {
     let mut index = 0;
-    // One at a time: the policy is not held while the provider works, and a list of them would not fit on a kernel stack.
+    // One at a time: a list of them would not fit on a kernel stack.
     while let Some(option) = nth(endpoint, generation, index) {
         let status = set(endpoint, option.level, option.code, option.value);
-        record(endpoint, generation, option.level, option.code, option.value, status);
+        record(endpoint, generation.number, &option, status);
         index = index.wrapping_add(1);
     }
 }
 
-/// The option of that number; none once another generation is in force.
-fn nth(endpoint: &Endpoint, generation: u64, index: usize) -> Option<InitialOption> {
+/// The option of that number.
+fn nth(endpoint: &Endpoint, generation: &Generation, index: usize) -> Option<InitialOption> {
     let state = endpoint.options.load();
-    let reading = guard().policy.enter().filter(|now| now.number == generation)?;
     let (mut at, mut found) = (0_usize, None);
-    decide::initial(&reading.image, &control::subject(endpoint, &state), |option| {
+    decide::initial(&generation.image, &control::subject(endpoint, &state), |option| {
         if at == index {
             found = Some(option);
         }
@@ -67,18 +66,23 @@ fn nth(endpoint: &Endpoint, generation: u64, index: usize) -> Option<InitialOpti
 /// Options for a connection that its client has been handed already: right after, unless it closes it before.
 struct Later {
     endpoint: EndpointRef,
+    generation: GenerationRef,
     work: WorkItem,
 }
 
 /// Sets them all for a connection that `WskAcceptEvent` hands out, which cannot wait. <= `DISPATCH_LEVEL`. Without memory the
 /// connection keeps what it inherited, and the failure is counted.
 pub fn apply_later(endpoint: &Endpoint) {
-    if !any(endpoint) || !endpoint.enter() {
+    let Some(generation) = policy_for(endpoint).filter(|_| endpoint.enter()) else {
         return;
-    }
+    };
     let later = WorkItem::allocate().and_then(|work| {
-        let endpoint = endpoint.reference();
-        NonpagedBox::<_, TAG_REQUEST>::try_new(Later { endpoint, work }).ok()
+        let later = Later {
+            endpoint: endpoint.reference(),
+            generation,
+            work,
+        };
+        NonpagedBox::<_, TAG_REQUEST>::try_new(later).ok()
     });
     let Some(later) = later else {
         guard().count(Counter::AllocationFailures);
@@ -97,7 +101,7 @@ unsafe extern "C" fn apply_now(_: *mut DEVICE_OBJECT, context: *mut c_void) {
     };
     // SAFETY: given up by `apply_later`, once.
     let later = unsafe { NonpagedBox::<Later, TAG_REQUEST>::from_raw(later) };
-    apply(&later.endpoint);
+    apply(&later.endpoint, &later.generation);
     later.endpoint.leave();
 }
 
@@ -108,11 +112,17 @@ pub fn make_exclusive(endpoint: &Endpoint) -> NTSTATUS {
 
 /// Sets one option below, and in the record when that succeeded.
 fn set(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> NTSTATUS {
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        return STATUS_FILE_FORCED_CLOSED;
+    };
     // SAFETY: the provider's socket lives while ours is open.
     let Some(function) = (unsafe { upper::lower_control(lower) }) else {
         return STATUS_NOT_SUPPORTED;
     };
+    let change = change(endpoint, level, code, value);
+    if !linger::reserve_for(endpoint, change) {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
     let mut bytes = value.to_le_bytes();
     let input: *mut c_void = bytes.as_mut_ptr().cast();
     let (none, no_size) = (core::ptr::null_mut(), core::ptr::null_mut());
@@ -136,7 +146,7 @@ fn set(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> NTSTATUS {
     if status >= 0 {
         guard().count(Counter::Forced);
         // Reports what the provider did: nothing to refuse.
-        let _ = endpoint.options.commit(change(endpoint, level, code, value));
+        let _ = endpoint.options.commit(change);
     }
     status
 }
@@ -171,20 +181,15 @@ fn change(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> Change {
     }
 }
 
-fn record(endpoint: &Endpoint, generation: u64, level: u32, code: u32, value: u32, status: NTSTATUS) {
+fn record(endpoint: &Endpoint, generation: u64, option: &InitialOption, status: NTSTATUS) {
     let mut record = AuditRecord::new(Kind::Decision, system_time());
-    record.endpoint = endpoint.id().0;
-    record.client = endpoint.client().id().into();
-    record.process = endpoint.process();
-    record.family = endpoint.facts.family.0;
-    record.category = endpoint.facts.category as u8;
-    record.phase = endpoint.phase() as u8;
+    audit::describe(&mut record, endpoint);
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     record.request = RequestKind::Set as u8;
-    record.level = level;
-    record.code = code;
+    record.level = option.level;
+    record.code = option.code;
     record.action = Done::Initial as u8;
-    record.new_value = value.into();
+    record.new_value = option.value.into();
     record.flags = FLAG_OWN_REQUEST | FLAG_HAS_NEW;
     record.wsa = to_wsa(NtStatus(status.cast_unsigned())).0;
     audit::write(endpoint, record, status);
@@ -192,7 +197,9 @@ fn record(endpoint: &Endpoint, generation: u64, level: u32, code: u32, value: u3
 
 /// Asks the provider where an endpoint is bound, and records it.
 pub fn learn_address(endpoint: &Endpoint, function: PFN_WSK_GET_LOCAL_ADDRESS) {
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        return;
+    };
     let mut local = SOCKADDR_INET {
         Ipv6: wsk_sys::SOCKADDR_IN6::default(),
     };

@@ -21,6 +21,7 @@
 
 extern crate wdk_panic;
 
+mod alive;
 mod audit;
 mod callback;
 mod client;
@@ -32,6 +33,7 @@ mod guard;
 mod images;
 mod initial;
 mod ioctl;
+mod linger;
 mod nmr;
 mod parameters;
 mod policy;

@@ -182,7 +182,7 @@ unsafe extern "system" fn attach_provider(
     let Some(client) = (unsafe { context.cast::<Client>().as_ref() }) else {
         return STATUS_NOINTERFACE;
     };
-    client.bind_below(|dispatch| {
+    client.bind_below(binding, |dispatch| {
         let mut provider_client = core::ptr::null_mut();
         let mut provider_dispatch = core::ptr::null();
         // SAFETY: inside ClientAttachProvider, as the contract asks; the client and its dispatch outlive the binding.
@@ -205,10 +205,7 @@ unsafe extern "system" fn attach_provider(
 
 unsafe extern "system" fn detach_provider(context: *mut c_void) -> NTSTATUS {
     // SAFETY: the context is the client that attached, alive while its registration is.
-    if let Some(client) = unsafe { context.cast::<Client>().as_ref() } {
-        client.lose_provider();
-    }
-    STATUS_SUCCESS
+    unsafe { context.cast::<Client>().as_ref() }.map_or(STATUS_SUCCESS, Client::lose_provider)
 }
 
 /// The module id of a registration as the GUID's bytes; zeros when it has none, or one of another kind.

@@ -159,6 +159,9 @@ impl PolicyInForce {
         }
         let loaded = self.load_alone(image, expected);
         self.loading.store(false, Ordering::Release);
+        if let Ok((number, _)) = loaded {
+            crate::audit::policy(number);
+        }
         guard().count(if loaded.is_ok() {
             Counter::PolicyLoads
         } else {

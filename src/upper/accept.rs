@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wdk_sys::{NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
 use wsk_sys::{PIRP, PSOCKADDR, PWSK_SOCKET, ULONG, WSK_CLIENT_CONNECTION_DISPATCH};
 
 use super::create::{Create, out_of_memory};
@@ -25,7 +25,10 @@ pub unsafe extern "system" fn accept<T: Accepts>(
     }
     // SAFETY: the client passes a socket of ours that is open.
     let listener = unsafe { Endpoint::from_socket(socket) };
-    let lower = listener.lower();
+    let Some(lower) = listener.lower() else {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+    };
     // SAFETY: the provider's socket is of the same category.
     let Some(function) = (unsafe { table::<T>(lower) }).accept() else {
         // SAFETY: the client's IRP, which went nowhere.
@@ -37,7 +40,7 @@ pub unsafe extern "system" fn accept<T: Accepts>(
     };
     accepted.set_callbacks(context, dispatch.cast());
     let own_context = accepted.as_context();
-    let (Some(finish), Some(request)) = (Create::of(accepted, None), Request::<Create>::allocate()) else {
+    let (Some(finish), Some(request)) = (Create::of(accepted), Request::<Create>::allocate()) else {
         // SAFETY: as above.
         return unsafe { out_of_memory(irp) };
     };

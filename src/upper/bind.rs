@@ -1,7 +1,10 @@
 //! WskBind: a decision point of its own. It sees the address and the sharing options in force, may refuse, and may make the bind
 //! exclusive first.
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING};
+use wdk_sys::{
+    NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    STATUS_PENDING,
+};
 use wsk_sys::{PFN_WSK_BIND, PFN_WSK_GET_LOCAL_ADDRESS, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
 use wskguard_core::{
     Category, Phase,
@@ -93,7 +96,7 @@ impl Finish for Bind {
 unsafe fn call_of(prepared: &Prepared<Bind>) -> impl FnOnce(PIRP, *mut Bind) -> NTSTATUS + use<> {
     // SAFETY: as the caller promises.
     let bind = unsafe { &*prepared.data() };
-    let (lower, function, flags) = (bind.endpoint.lower(), bind.function, bind.flags);
+    let (lower, function, flags) = (bind.endpoint.lower_to_end(), bind.function, bind.flags);
     move |own, kept: *mut Bind| {
         // SAFETY: the block keeps the copy of the address until the provider completes our IRP.
         let address = unsafe { &raw mut (*kept).address }.cast();
@@ -102,12 +105,8 @@ unsafe fn call_of(prepared: &Prepared<Bind>) -> impl FnOnce(PIRP, *mut Bind) -> 
     }
 }
 
-/// Decides a bind, counts it, and audits it when it goes no further.
-pub fn decide(endpoint: &Endpoint, address: &Address) -> BindVerdict {
-    judge(endpoint, address).0
-}
-
-fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<AuditRecord>) {
+/// Decides a bind and counts it. The record is to be written with the bind's status; of a refused one it is written already.
+pub fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<AuditRecord>) {
     let guard = guard();
     let state = endpoint.options.load();
     let sharing = Sharing {
@@ -166,7 +165,10 @@ pub unsafe extern "system" fn bind<T: Binds>(
     }
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+    };
     // SAFETY: the provider's socket is of the same category.
     let Some(function) = (unsafe { table::<T>(lower) }).bind() else {
         // SAFETY: the client's IRP, which went nowhere.

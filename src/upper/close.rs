@@ -5,11 +5,14 @@ use wsk_sys::{PIRP, PWSK_SOCKET};
 
 use super::lower;
 use crate::endpoint::{Endpoint, EndpointRef};
+use crate::linger;
 use crate::request::{Finish, Home, Prepared, Told, complete_here, prepare};
 
 /// A close on its way. Holds the reference that opening gave.
 pub struct Close {
     endpoint: Option<EndpointRef>,
+    /// Seconds of a graceful disconnect that comes first.
+    linger: Option<u32>,
     closed: bool,
 }
 
@@ -45,31 +48,46 @@ pub unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP) -> NT
     }
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    if !endpoint.begin_close() {
+    let Some(phase) = endpoint.begin_close() else {
         // A second close while the first is pending.
         // SAFETY: the client's IRP, which went nowhere.
         return unsafe { complete_here(irp, STATUS_INVALID_HANDLE, 0) };
-    }
+    };
     // SAFETY: the reference that opening gave, which the client gives up by closing.
     let open = unsafe { EndpointRef::from_raw(core::ptr::NonNull::from(endpoint)) };
     let finish = Close {
         endpoint: Some(open),
+        linger: linger::wanted(endpoint, phase),
         closed: false,
     };
     // SAFETY: the block is idle, since close began once; the endpoint outlives it. The IRP is the client's. Close is not cancellable.
     if let Some(prepared) = unsafe { prepare(endpoint.close_block(), irp, finish, false) } {
         // A call of our own on this socket that is in progress has to return first; whoever ends it sends the close then.
+        prepared.keep();
         if endpoint.shut() {
-            launch(endpoint, prepared);
-        } else {
-            prepared.keep();
+            go(endpoint);
         }
     }
     STATUS_PENDING
 }
 
-fn launch(endpoint: &Endpoint, prepared: Prepared<Close>) {
-    let lower = endpoint.lower();
+/// Nothing of our own is in progress any more: disconnects if the close is to linger, and else sends it.
+pub fn go(endpoint: &Endpoint) {
+    // SAFETY: kept by `close_socket`, and whoever gets here is the only one: the endpoint says once that close can go.
+    let prepared = unsafe { Prepared::kept(endpoint.close_block()) };
+    // SAFETY: not launched yet.
+    let linger = unsafe { (*prepared.data()).linger.take() };
+    prepared.keep();
+    if !linger.is_some_and(|seconds| linger::begin(endpoint, seconds)) {
+        send(endpoint);
+    }
+}
+
+/// Sends the close that is kept in the endpoint.
+pub fn send(endpoint: &Endpoint) {
+    // SAFETY: kept, and sent once: by `go`, or by the linger that `go` began.
+    let prepared = unsafe { Prepared::kept(endpoint.close_block()) };
+    let lower = endpoint.lower_to_end();
     // SAFETY: the provider's socket lives until this close completes.
     match unsafe { lower::close(lower) } {
         Some(close) => {
@@ -80,10 +98,4 @@ fn launch(endpoint: &Endpoint, prepared: Prepared<Close>) {
         }
         None => prepared.fail(STATUS_NOT_SUPPORTED),
     }
-}
-
-/// Sends a close that had to wait for a call of our own.
-pub fn send_kept(endpoint: &Endpoint) {
-    // SAFETY: kept by `close_socket`, and the endpoint says once that it is to be sent.
-    launch(endpoint, unsafe { Prepared::kept(endpoint.close_block()) });
 }

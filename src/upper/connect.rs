@@ -1,13 +1,16 @@
 //! What moves a connection through its life: connect, listen, disconnect. Observed for the endpoint's phase; nothing is decided.
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wdk_sys::{
+    NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INVALID_CONNECTION, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+};
 use wsk_sys::{
     PFN_WSK_LISTEN, PIRP, PSOCKADDR, PWSK_BUF, PWSK_SOCKET, ULONG, WSK_FLAG_ABORTIVE, WSK_PROVIDER_STREAM_DISPATCH,
 };
-use wskguard_core::Phase;
+use wskguard_core::{NtStatus, Phase, semantics::Number, status::to_wsa};
 
 use super::create::out_of_memory;
 use super::lower::{Connects, table};
+use crate::alive;
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::request::{Finish, Request, Told, complete_here};
 
@@ -25,6 +28,14 @@ impl Finish for Move {
         let to = if status >= 0 { self.then } else { self.back };
         // Another event (a close, an abortive disconnect) may have moved it on meanwhile.
         self.endpoint.move_phase(self.during, to);
+        if self.during != Phase::Connecting {
+            alive::ended(&self.endpoint, status);
+        } else if status >= 0 {
+            self.endpoint.connected();
+        } else {
+            let error = to_wsa(NtStatus(status.cast_unsigned()));
+            self.endpoint.learn(Number::Error, error.0);
+        }
         Told::Now(status, information)
     }
 }
@@ -72,7 +83,10 @@ pub unsafe extern "system" fn connect<T: Connects>(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        // SAFETY: the client's IRP, or NULL, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+    };
     // SAFETY: the provider's socket is of the same category.
     let function = unsafe { table::<T>(lower) }.connect();
     // SAFETY: the client's own arguments, with our IRP.
@@ -90,7 +104,10 @@ pub unsafe extern "system" fn connect_ex<T: Connects>(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        // SAFETY: the client's IRP, or NULL, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+    };
     // SAFETY: the provider's socket is of the same category.
     let function = unsafe { table::<T>(lower) }.connect_ex();
     // SAFETY: the client's own arguments, with our IRP.
@@ -102,7 +119,10 @@ pub unsafe extern "system" fn connect_ex<T: Connects>(
 pub unsafe extern "system" fn listen(socket: PWSK_SOCKET, irp: PIRP) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        // SAFETY: the client's IRP, or NULL, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+    };
     // SAFETY: only stream sockets have this function.
     let function: Option<PFN_WSK_LISTEN> = unsafe { table::<WSK_PROVIDER_STREAM_DISPATCH>(lower) }.WskListen;
     // SAFETY: the client's socket, with our IRP.
@@ -120,12 +140,19 @@ pub unsafe extern "system" fn disconnect<T: Connects>(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let lower = endpoint.lower();
+    let Some(lower) = endpoint.lower() else {
+        // SAFETY: the client's IRP, or NULL, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+    };
     // SAFETY: the provider's socket is of the same category.
     let function = unsafe { table::<T>(lower) }.disconnect();
     // SAFETY: the client's own arguments, with our IRP.
     let call = function.map(|function| move |own| unsafe { function(lower, buffer, flags, own) });
     let phase = endpoint.phase();
+    if phase == Phase::KeepAliveFailed && !irp.is_null() && alive::watches(endpoint) {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, STATUS_INVALID_CONNECTION, 0) };
+    }
     // A graceful disconnect closes our direction only; data may still come.
     let then = if flags & WSK_FLAG_ABORTIVE != 0 {
         Phase::Disconnected

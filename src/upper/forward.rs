@@ -1,6 +1,6 @@
 //! Calls that nothing is decided on: the provider's socket for ours, and the client's IRP as it came.
 
-use wdk_sys::{NTSTATUS, STATUS_NOT_SUPPORTED};
+use wdk_sys::{NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_NOT_SUPPORTED};
 use wsk_sys::{
     PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET,
     ULONG, WSK_BUF_LIST, WSK_INSPECT_ACTION, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
@@ -8,18 +8,29 @@ use wsk_sys::{
 };
 
 use super::lower::table;
+use crate::alive;
 use crate::endpoint::Endpoint;
 use crate::request::complete_here;
 
-/// One wrapper for each function of a table; a function the provider does not have is `STATUS_NOT_SUPPORTED`.
+/// One wrapper for each function of a table; a function the provider does not have is `STATUS_NOT_SUPPORTED`. Those that are `watched`
+/// are observed where keep-alive asks for it. Those `without irp` give something back, also to a provider that leaves.
 macro_rules! forward {
-    ($module:ident $table:ty { $($name:ident -> $member:ident($($arg:ident: $type:ty),*);)* } without irp { $($bare:ident -> $bare_member:ident($bare_arg:ident: $bare_type:ty);)* }) => {
+    ($module:ident $table:ty {
+        $($name:ident -> $member:ident($($arg:ident: $type:ty),*);)*
+    } watched {
+        $($seen:ident -> $seen_member:ident($($seen_arg:ident: $seen_type:ty),*);)*
+    } without irp {
+        $($bare:ident -> $bare_member:ident($bare_arg:ident: $bare_type:ty);)*
+    }) => {
         pub mod $module {
             use super::*;
             $(
                 pub unsafe extern "system" fn $name(socket: PWSK_SOCKET, $($arg: $type,)* irp: PIRP) -> NTSTATUS {
                     // SAFETY: the client passes a socket of ours that is open.
-                    let lower = unsafe { Endpoint::from_socket(socket) }.lower();
+                    let Some(lower) = unsafe { Endpoint::from_socket(socket) }.lower() else {
+                        // SAFETY: the client's IRP, which went nowhere.
+                        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+                    };
                     // SAFETY: the provider's socket is of the same category.
                     match unsafe { table::<$table>(lower) }.$member {
                         // SAFETY: the client's own arguments, for the provider to judge.
@@ -30,9 +41,31 @@ macro_rules! forward {
                 }
             )*
             $(
+                pub unsafe extern "system" fn $seen(socket: PWSK_SOCKET, $($seen_arg: $seen_type,)* irp: PIRP) -> NTSTATUS {
+                    // SAFETY: the client passes a socket of ours that is open.
+                    let endpoint = unsafe { Endpoint::from_socket(socket) };
+                    let Some(lower) = endpoint.lower() else {
+                        // SAFETY: the client's IRP, which went nowhere.
+                        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+                    };
+                    // SAFETY: the provider's socket is of the same category.
+                    let Some(function) = unsafe { table::<$table>(lower) }.$seen_member else {
+                        // SAFETY: as above.
+                        return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
+                    };
+                    // SAFETY: the client's own arguments, for the provider to judge, with its IRP or ours.
+                    let call = |irp| unsafe { function(lower, $($seen_arg,)* irp) };
+                    if !irp.is_null() && alive::watches(endpoint) {
+                        // SAFETY: the client's IRP; the call above passes ours to one function.
+                        return unsafe { alive::send(endpoint, irp, call) };
+                    }
+                    call(irp)
+                }
+            )*
+            $(
                 pub unsafe extern "system" fn $bare(socket: PWSK_SOCKET, $bare_arg: $bare_type) -> NTSTATUS {
                     // SAFETY: the client passes a socket of ours that is open.
-                    let lower = unsafe { Endpoint::from_socket(socket) }.lower();
+                    let lower = unsafe { Endpoint::from_socket(socket) }.lower_to_end();
                     // SAFETY: the provider's socket is of the same category.
                     match unsafe { table::<$table>(lower) }.$bare_member {
                         // SAFETY: the client's own argument, for the provider to judge.
@@ -48,7 +81,7 @@ macro_rules! forward {
 forward!(listen WSK_PROVIDER_LISTEN_DISPATCH {
     inspect_complete -> WskInspectComplete(id: PWSK_INSPECT_ID, action: WSK_INSPECT_ACTION);
     local_address -> WskGetLocalAddress(address: PSOCKADDR);
-} without irp {});
+} watched {} without irp {});
 
 forward!(datagram WSK_PROVIDER_DATAGRAM_DISPATCH {
     send_to -> WskSendTo(buffer: PWSK_BUF, flags: ULONG, remote: PSOCKADDR, control_length: ULONG, control: PCMSGHDR);
@@ -59,13 +92,14 @@ forward!(datagram WSK_PROVIDER_DATAGRAM_DISPATCH {
     send_messages -> WskSendMessages(
         buffers: *mut WSK_BUF_LIST, flags: ULONG, remote: PSOCKADDR, control_length: ULONG, control: PCMSGHDR
     );
-} without irp {
+} watched {} without irp {
     release -> WskRelease(indication: PWSK_DATAGRAM_INDICATION);
 });
 
 forward!(connection WSK_PROVIDER_CONNECTION_DISPATCH {
     local_address -> WskGetLocalAddress(address: PSOCKADDR);
     remote_address -> WskGetRemoteAddress(address: PSOCKADDR);
+} watched {
     send -> WskSend(buffer: PWSK_BUF, flags: ULONG);
     receive -> WskReceive(buffer: PWSK_BUF, flags: ULONG);
     send_ex -> WskSendEx(buffer: PWSK_BUF, flags: ULONG, control_length: ULONG, control: PCMSGHDR);
@@ -79,6 +113,7 @@ forward!(connection WSK_PROVIDER_CONNECTION_DISPATCH {
 forward!(stream WSK_PROVIDER_STREAM_DISPATCH {
     local_address -> WskGetLocalAddress(address: PSOCKADDR);
     remote_address -> WskGetRemoteAddress(address: PSOCKADDR);
+} watched {
     send -> WskSend(buffer: PWSK_BUF, flags: ULONG);
     receive -> WskReceive(buffer: PWSK_BUF, flags: ULONG);
     send_ex -> WskSendEx(buffer: PWSK_BUF, flags: ULONG, control_length: ULONG, control: PCMSGHDR);

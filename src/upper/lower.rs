@@ -8,6 +8,9 @@ use wsk_sys::{
     WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH,
     WSK_PROVIDER_STREAM_DISPATCH,
 };
+use wskguard_core::Category;
+
+use crate::endpoint::Endpoint;
 
 /// The provider's table of a socket.
 ///
@@ -37,6 +40,21 @@ pub unsafe fn control(lower: PWSK_SOCKET) -> Option<PFN_WSK_CONTROL_SOCKET> {
 pub unsafe fn close(lower: PWSK_SOCKET) -> Option<PFN_WSK_CLOSE_SOCKET> {
     // SAFETY: every category's table begins with the basic one.
     unsafe { table::<WSK_PROVIDER_BASIC_DISPATCH>(lower) }.WskCloseSocket
+}
+
+/// `WskDisconnect` of a socket that may have a connection.
+pub fn disconnect(endpoint: &Endpoint) -> Option<PFN_WSK_DISCONNECT> {
+    let lower = endpoint.lower_to_end();
+    if lower.is_null() {
+        return None;
+    }
+    match endpoint.facts.category {
+        // SAFETY: the provider's socket lives while ours does, and is of its category.
+        Category::Connection => unsafe { table::<WSK_PROVIDER_CONNECTION_DISPATCH>(lower) }.WskDisconnect,
+        // SAFETY: as above.
+        Category::Stream => unsafe { table::<WSK_PROVIDER_STREAM_DISPATCH>(lower) }.WskDisconnect,
+        Category::Basic | Category::Listen | Category::Datagram => None,
+    }
 }
 
 /// A table with `WskBind` and `WskGetLocalAddress`.

@@ -10,7 +10,10 @@ mod connect;
 mod create;
 mod forward;
 mod lower;
+mod socket_connect;
 mod tables;
+mod whole;
 
-pub use lower::control as lower_control;
+pub use create::out_of_memory;
+pub use lower::{control as lower_control, disconnect as lower_disconnect};
 pub use tables::{provider_dispatch, table_of};

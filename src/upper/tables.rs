@@ -11,6 +11,7 @@ use wskguard_core::Category;
 use super::{
     accept, bind, close, connect, create,
     forward::{connection, datagram, listen, stream},
+    socket_connect, whole,
 };
 use crate::control::control_socket;
 
@@ -88,10 +89,10 @@ pub fn provider_dispatch(version: u16) -> WSK_PROVIDER_DISPATCH {
         Version: version,
         Reserved: 0,
         WskSocket: Some(create::socket),
-        WskSocketConnect: Some(create::socket_connect),
-        WskControlClient: Some(create::control_client),
-        WskGetAddressInfo: Some(create::get_address_info),
-        WskFreeAddressInfo: Some(create::free_address_info),
-        WskGetNameInfo: Some(create::get_name_info),
+        WskSocketConnect: Some(socket_connect::socket_connect),
+        WskControlClient: Some(whole::control_client),
+        WskGetAddressInfo: Some(whole::get_address_info),
+        WskFreeAddressInfo: Some(whole::free_address_info),
+        WskGetNameInfo: Some(whole::get_name_info),
     }
 }

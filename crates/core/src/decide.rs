@@ -1,7 +1,9 @@
 //! The decision on one request: policy first, then the option's contract, on the value that policy leaves. Pure; any IRQL.
 
 use crate::catalogue::{self, Class, Kind, Opt, Row};
-use crate::policy::{Action, BindInput, ClientKey, Image, InitialOption, MatchInput, PolicyMode, ProcessKey, RuleRef};
+use crate::policy::{
+    Action, BindInput, ClientKey, Image, InitialOption, MatchInput, PolicyMode, ProcessKey, RuleRef, Verbosity,
+};
 use crate::semantics::{self, Answer, Change, EndpointFacts, Flag, Inline, Number, OptionState, Plan, Request};
 use crate::status::{Reason, Refusal, to_wsa};
 use crate::{Mode, NtStatus, Phase, RequestKind};
@@ -131,9 +133,11 @@ pub fn mode(image: Option<&Image<'_>>, state: &OptionState) -> Mode {
 pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &Request<'_>) -> Verdict<'a> {
     let row = row_of(request);
     let old = row.and_then(|row| recorded(row, subject.state));
-    let asked = row
-        .filter(|_| request.kind == RequestKind::Set)
-        .and_then(|row| asked(row, request));
+    let asked = match (request.kind, row) {
+        (RequestKind::Set, Some(row)) => asked(row, request),
+        (RequestKind::Set, None) => foreign(request),
+        _ => None,
+    };
     let mode = mode(image, subject.state);
     let decision = image.map(|image| {
         image.evaluate(&MatchInput {
@@ -305,6 +309,12 @@ pub fn bind(image: Option<&Image<'_>>, subject: &Subject<'_>, bind: BindInput) -
     }
 }
 
+/// Whether an endpoint's coming and going is recorded: where everything is.
+#[must_use]
+pub fn records_life(image: Option<&Image<'_>>, state: &OptionState) -> bool {
+    state.verbose() || image.is_some_and(|image| image.settings().verbosity == Verbosity::All)
+}
+
 /// Calls `each` for every option that the policy gives a new endpoint; for none under a policy that only audits.
 pub fn initial(image: &Image<'_>, subject: &Subject<'_>, mut each: impl FnMut(InitialOption)) {
     if image.settings().mode == PolicyMode::Enforce {
@@ -364,6 +374,12 @@ fn asked(row: &Row, request: &Request<'_>) -> Option<u64> {
         (_, Kind::Int | Kind::Linger) => four(),
         _ => None,
     }
+}
+
+/// The number that a set of an option outside the catalogue asks for: of what has four bytes, those.
+fn foreign(request: &Request<'_>) -> Option<u64> {
+    let bytes = request.input.first_chunk::<4>()?;
+    (request.input_len == 4).then(|| u64::from(u32::from_le_bytes(*bytes)))
 }
 
 /// The number on record.

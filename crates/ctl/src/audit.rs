@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wskguard_abi::AuditEntry;
 use wskguard_core::audit::{
     FLAG_AT_DISPATCH, FLAG_HAS_ASKED, FLAG_HAS_NEW, FLAG_HAS_OLD, FLAG_NOT_ENFORCED, FLAG_OWN_REQUEST, FLAG_TRUNCATED,
-    FLAG_VERBOSE, NO_RULE,
+    FLAG_VERBOSE, Happened, Kind, NO_RULE,
 };
 
 use crate::{names, time};
@@ -112,7 +112,7 @@ pub struct Record {
     pub image: String,
     /// Owning process; null where WSK was given none.
     pub process: Option<u64>,
-    /// `set`, `get`, `ioctl` or `bind`.
+    /// `set`, `get`, `ioctl` or `bind`; empty for other kinds than `decision`.
     pub request: String,
     /// Name of the option or ioctl, or its numbers; empty for a bind.
     pub option: String,
@@ -140,7 +140,7 @@ pub struct Record {
     pub local: Option<String>,
     /// Port of a bind.
     pub port: u16,
-    /// What was done.
+    /// What was done; for other kinds than `decision`, what happened.
     pub action: String,
     /// Name of the rule; null when no rule decided, or its policy is not in force any more.
     pub rule: Option<String>,
@@ -163,6 +163,7 @@ impl Record {
     #[must_use]
     pub fn new(entry: &AuditEntry, directory: &Directory) -> Self {
         const BIND: u8 = wskguard_core::RequestKind::Bind as u8;
+        let decision = entry.kind == Kind::Decision as u8;
         let known = |flag, value| (entry.flags & flag != 0).then_some(value);
         let rule_index = (entry.rule != NO_RULE).then_some(entry.rule);
         Self {
@@ -173,8 +174,16 @@ impl Record {
             client: entry.client,
             image: directory.image(entry.client).to_owned(),
             process: (entry.process != 0).then_some(entry.process),
-            request: names::request(entry.request),
-            option: names::option(entry.request, entry.level, entry.code),
+            request: if decision {
+                names::request(entry.request)
+            } else {
+                String::new()
+            },
+            option: if decision {
+                names::option(entry.request, entry.level, entry.code)
+            } else {
+                String::new()
+            },
             level: entry.level,
             code: entry.code,
             category: names::category(entry.category),
@@ -187,7 +196,11 @@ impl Record {
             length: entry.input_length,
             local: (entry.request == BIND).then(|| names::address(entry.family, entry.address, entry.port)),
             port: entry.port,
-            action: names::action(entry.action),
+            action: match Happened::from_u32(entry.code) {
+                _ if decision => names::action(entry.action),
+                Some(happened) => happened.name().to_owned(),
+                None => entry.code.to_string(),
+            },
             rule: rule_index
                 .and_then(|index| directory.rule(entry.generation, index))
                 .map(str::to_owned),

@@ -20,6 +20,59 @@ pub enum Kind {
     Lifecycle = 3,
 }
 
+macro_rules! happenings {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $kind:ident, $text:literal;)*) => {
+        /// What a record of another kind than decision tells of: its [`AuditRecord::code`]. Numbers and names are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Happened { $($(#[$doc])* $name = $number,)* }
+
+        impl Happened {
+            /// Everything that happens.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its stable name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Kind of its records.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$name => Kind::$kind,)* }
+            }
+
+            /// What has this number.
+            #[must_use]
+            pub const fn from_u32(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+happenings! {
+    /// A socket was created or accepted. Recorded where everything is.
+    EndpointOpened = 1, Lifecycle, "endpoint opened";
+    /// Its close has completed. Recorded where everything is.
+    EndpointClosed = 2, Lifecycle, "endpoint closed";
+    /// A client driver attached.
+    ClientAttached = 3, Lifecycle, "client attached";
+    /// It has gone.
+    ClientDetached = 4, Lifecycle, "client detached";
+    /// A policy was put in force: `generation`.
+    PolicyLoaded = 5, Lifecycle, "policy loaded";
+    /// The provider below a client leaves: its sockets are dead from now on.
+    ProviderLost = 6, Lifecycle, "provider lost";
+    /// A connection was lost, cause unknown. `status`: what a call of it completed with; 0 where the provider only said so.
+    ConnectionReset = 16, State, "connection reset";
+    /// A connection was lost with a status that stands for keep-alive failure.
+    KeepAliveFailed = 17, State, "keep-alive failed";
+    /// Close waits for a graceful disconnect, as `SO_LINGER` asks.
+    Lingering = 18, State, "lingering";
+}
+
 /// A value was longer than 8 bytes, so a value field holds only its first 8.
 pub const FLAG_TRUNCATED: u16 = 1 << 0;
 /// Written because the endpoint has `SO_DEBUG` on.

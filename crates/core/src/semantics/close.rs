@@ -33,8 +33,8 @@ pub const fn linger_at_close(state: &OptionState) -> CloseAction {
 pub const KEEP_ALIVE_STATUSES: &[NtStatus] = &[nt::IO_TIMEOUT];
 
 /// The phase after a send, receive or disconnect of a connected endpoint completed with `status`. A keep-alive failure is
-/// attributed only where the option is on and the status is in `statuses`; any other way for a connection to die is a
-/// disconnection whose cause is unknown. `None`: the connection lives.
+/// attributed only where the option is on and the status is in `statuses`, also after the provider has said that the connection is
+/// gone and not why; any other way for a connection to die is a disconnection whose cause is unknown. `None`: nothing changes.
 #[must_use]
 pub fn after_connection_failure(
     state: &OptionState,
@@ -42,11 +42,14 @@ pub fn after_connection_failure(
     status: NtStatus,
     statuses: &[NtStatus],
 ) -> Option<Phase> {
-    if phase != Phase::Connected {
+    if !matches!(phase, Phase::Connected | Phase::Disconnected) {
         return None;
     }
     if state.flag(Flag::KeepAlive) && statuses.contains(&status) {
         return Some(Phase::KeepAliveFailed);
+    }
+    if phase == Phase::Disconnected {
+        return None;
     }
     match status {
         nt::CONNECTION_RESET | nt::CONNECTION_ABORTED | nt::CONNECTION_DISCONNECTED | nt::LINK_FAILED => {

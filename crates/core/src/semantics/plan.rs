@@ -213,7 +213,11 @@ fn plan_get(judge: &Judge<'_>, row: &Row, mode: Mode, request: &Request<'_>, unt
     }
     // The documented get of a transport boolean is four bytes, where the provider writes one.
     let widen = mode == Mode::Strict && row.class == Class::B && Flag::of(row.id).is_some_and(|f| judge.state.given(f));
-    if row.id == Opt::PvdConfig || widen {
+    // Linger at close is wskguard's own doing, so what is in force is what it has on record.
+    let linger = matches!(row.id, Opt::Linger | Opt::DontLinger)
+        && judge.state.given(Flag::Linger)
+        && connection_like(judge, row);
+    if row.id == Opt::PvdConfig || widen || linger {
         return judge
             .get(row, request)
             .map_or_else(|short| Plan::Refuse(short.refusal), Plan::Answer);

@@ -6,7 +6,7 @@
 
 use super::change::{Change, Op, Undo};
 use super::config::EndpointConfig;
-use super::state::{Coupled, Number, OptionState};
+use super::state::{Coupled, Flag, Number, OptionState};
 use crate::status::Refusal;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -49,6 +49,13 @@ impl SharedOptions {
             numbers: state.numbers.map(AtomicU32::new),
             marks: AtomicU32::new(marks(u32::from(state.given), state.config)),
         }
+    }
+
+    /// One boolean, now.
+    #[must_use]
+    #[inline]
+    pub fn flag(&self, flag: Flag) -> bool {
+        Coupled(self.coupled.load(Ordering::Acquire)).get(flag)
     }
 
     /// The options now. A number that is seen as set is seen with a value that was set.

@@ -123,7 +123,7 @@ pub(super) struct Coupled(pub(super) u64);
 impl Coupled {
     const LINGER: u64 = 0xFFFF_FFFF_0000_0000;
 
-    const fn get(self, flag: Flag) -> bool {
+    pub(super) const fn get(self, flag: Flag) -> bool {
         self.0 & flag.value_bit() != 0
     }
 

@@ -4,6 +4,10 @@
 //! with. Reference-counted: one for being open, one while it is listed, one for each own IRP and for each callback in progress; the
 //! last one frees it, at IRQL <= `DISPATCH_LEVEL`, and never before its close has completed.
 
+mod shown;
+
+pub use shown::category_of;
+
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -11,15 +15,19 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, 
 use wdk_rtl::nonpaged::NonpagedBox;
 use wsk_sys::{PEPROCESS, PFN_WSK_RECEIVE_EX_EVENT, PWSK_SOCKET, WSK_SOCKET};
 use wskguard_core::{
-    Category, EndpointId, Phase,
-    audit::Budget,
+    EndpointId, Phase,
+    audit::{Budget, Happened},
     counters::Counter,
-    semantics::{EndpointFacts, Flag, Number, OptionState, SharedOptions},
+    semantics::{Change, EndpointFacts, Number, Op, OptionState, SharedOptions},
     table,
 };
 
+use self::shown::phase_of;
+use crate::audit;
+
 use crate::client::Client;
-use crate::guard::{TAG_ENDPOINT, guard, processor, system_time};
+use crate::guard::{TAG_ENDPOINT, guard, processor, seconds, system_time};
+use crate::linger::Linger;
 use crate::request::Request;
 use crate::sockaddr::Address;
 use crate::upper::close::{self, Close};
@@ -49,6 +57,8 @@ pub struct Endpoint {
     context: AtomicPtr<c_void>,
     callbacks: AtomicPtr<c_void>,
     receive_ex: AtomicPtr<c_void>,
+    /// What a lingering close needs, once the option was set; or NULL.
+    linger: AtomicPtr<Linger>,
     process: u64,
     created: u64,
     local: [AtomicU64; 2],
@@ -129,7 +139,8 @@ impl EndpointRef {
 }
 
 impl Endpoint {
-    /// A new endpoint of `client`, with the one reference that opening gives. `None` when there is no memory.
+    /// A new endpoint of `client`, with the one reference that opening gives. `None` when there is no memory. While a call of the
+    /// client keeps the provider below.
     pub fn create(client: &Client, dispatch: *const c_void, birth: Birth) -> Option<EndpointRef> {
         let process = if birth.process.is_null() {
             0
@@ -155,6 +166,7 @@ impl Endpoint {
             context: AtomicPtr::new(birth.context),
             callbacks: AtomicPtr::new(birth.callbacks.cast_mut()),
             receive_ex: AtomicPtr::new(core::ptr::null_mut()),
+            linger: AtomicPtr::new(core::ptr::null_mut()),
             process,
             created: system_time(),
             local: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -162,6 +174,7 @@ impl Endpoint {
         };
         let endpoint = NonpagedBox::<_, TAG_ENDPOINT>::try_new(endpoint).ok()?;
         client.hold();
+        client.hold_provider();
         guard().live.fetch_add(1, Ordering::Relaxed);
         Some(EndpointRef(endpoint.into_raw()))
     }
@@ -170,8 +183,15 @@ impl Endpoint {
         // SAFETY: made by `create`, and nobody refers to it.
         let client = unsafe { endpoint.as_ref() }.client;
         // SAFETY: as above.
+        if let Some(linger) = NonNull::new(unsafe { endpoint.as_ref() }.linger.load(Ordering::Acquire)) {
+            // SAFETY: put there by `keep_linger`, and its close is over.
+            unsafe { Linger::free(linger) };
+        }
+        // SAFETY: as above.
         drop(unsafe { NonpagedBox::<Self, TAG_ENDPOINT>::from_raw(endpoint) });
         guard().live.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the hold that `create` took keeps the client.
+        unsafe { client.as_ref() }.release_provider();
         // SAFETY: the hold that `create` took keeps the client; this gives it up, last of all.
         unsafe { client.as_ref() }.release();
     }
@@ -192,9 +212,15 @@ impl Endpoint {
         EndpointRef(NonNull::from(self))
     }
 
-    /// The provider's socket.
+    /// The provider's socket. `None` once the provider leaves: it takes no call any more but those that end the socket.
     #[inline]
-    pub fn lower(&self) -> PWSK_SOCKET {
+    pub fn lower(&self) -> Option<PWSK_SOCKET> {
+        self.client().has_provider().then(|| self.lower_to_end())
+    }
+
+    /// The provider's socket, for a call that gives something back to the provider.
+    #[inline]
+    pub fn lower_to_end(&self) -> PWSK_SOCKET {
         self.lower.load(Ordering::Relaxed)
     }
 
@@ -240,6 +266,18 @@ impl Endpoint {
             drop(unsafe { EndpointRef::from_raw(listed) });
             guard.count(Counter::EndpointsUnlisted);
         }
+        audit::life(self, Happened::EndpointOpened);
+    }
+
+    /// It is connected from now on, for `SO_CONNECT_TIME`.
+    pub fn connected(&self) {
+        self.learn(Number::ConnectedAt, seconds());
+    }
+
+    /// A fact that no request set.
+    pub fn learn(&self, number: Number, value: u32) {
+        // Nothing to refuse.
+        let _ = self.options.commit(Change::fact(Op::Number(number, value)));
     }
 
     /// Close has completed: off the list.
@@ -249,16 +287,14 @@ impl Endpoint {
         if id.0 != 0 {
             guard.table.remove(processor(), id);
         }
+        audit::life(self, Happened::EndpointClosed);
         guard.count(Counter::EndpointsClosed);
     }
 
-    /// Close begins, once: from here on no callback reaches the client. False the second time.
-    pub fn begin_close(&self) -> bool {
+    /// Close begins, once: from here on no callback reaches the client. The phase until now; `None` the second time.
+    pub fn begin_close(&self) -> Option<Phase> {
         let first = !self.closing.swap(true, Ordering::AcqRel);
-        if first {
-            self.set_phase(Phase::Closing);
-        }
-        first
+        first.then(|| phase_of(self.phase.swap(Phase::Closing as u8, Ordering::AcqRel)))
     }
 
     /// The provider did not close the socket: it is open as before.
@@ -288,7 +324,7 @@ impl Endpoint {
     /// It has returned. The last one out sends the close that waits.
     pub fn leave(&self) {
         if self.gate.fetch_sub(1, Ordering::AcqRel) == SHUT | 1 {
-            close::send_kept(self);
+            close::go(self);
         }
     }
 
@@ -304,6 +340,24 @@ impl Endpoint {
     /// The block that close uses, there since creation so that close cannot fail for memory.
     pub fn close_block(&self) -> NonNull<Request<Close>> {
         NonNull::from(&self.close)
+    }
+
+    /// What a lingering close needs, where it was kept.
+    pub fn linger(&self) -> Option<&Linger> {
+        // SAFETY: NULL, or kept until the endpoint is freed.
+        unsafe { self.linger.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Keeps it, and says whether it was the first; a second is the caller's to free.
+    pub fn keep_linger(&self, linger: NonNull<Linger>) -> bool {
+        self.linger
+            .compare_exchange(
+                core::ptr::null_mut(),
+                linger.as_ptr(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .is_ok()
     }
 
     /// The context that the client gave, for its callbacks.
@@ -356,34 +410,6 @@ impl Endpoint {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
-
-    /// The record as it stands, for the list of endpoints.
-    pub fn info(&self, id: EndpointId) -> wskguard_abi::EndpointInfo {
-        let state = self.options.load();
-        let [low, high] = &self.local;
-        let local = u128::from(low.load(Ordering::Relaxed)) | u128::from(high.load(Ordering::Relaxed)) << 64;
-        wskguard_abi::EndpointInfo {
-            id: id.0,
-            client: self.client().id(),
-            protocol: self.facts.protocol,
-            family: self.facts.family.0,
-            socket_type: self.facts.socket_type as u8,
-            category: self.facts.category as u8,
-            phase: self.phase() as u8,
-            mode: crate::control::mode_of(&state) as u8,
-            port: self.port(),
-            options: option_bits(&state),
-            rcvbuf: state.number(Number::RcvBuf).unwrap_or(0),
-            sndbuf: state.number(Number::SndBuf).unwrap_or(0),
-            linger: state.linger().1,
-            reserved: 0,
-            process: self.process,
-            created: self.created,
-            decided: self.decided.load(Ordering::Relaxed).into(),
-            refused: self.refused.load(Ordering::Relaxed).into(),
-            local: local.to_le_bytes(),
-        }
-    }
 }
 
 // SAFETY: an endpoint stays until its last reference goes, and the table has one until `release`.
@@ -391,50 +417,5 @@ unsafe impl table::Record for Endpoint {
     unsafe fn release(record: NonNull<Self>) {
         // SAFETY: the table's reference, given up once.
         drop(unsafe { EndpointRef::from_raw(record) });
-    }
-}
-
-fn phase_of(number: u8) -> Phase {
-    match number {
-        1 => Phase::Binding,
-        2 => Phase::Bound,
-        3 => Phase::Listening,
-        4 => Phase::Connecting,
-        5 => Phase::Connected,
-        6 => Phase::Disconnected,
-        7 => Phase::KeepAliveFailed,
-        8 => Phase::Closing,
-        _ => Phase::Unbound,
-    }
-}
-
-fn option_bits(state: &OptionState) -> u32 {
-    use wskguard_abi::option_bits as bits;
-    let flags = [
-        (Flag::Broadcast, bits::BROADCAST),
-        (Flag::Debug, bits::DEBUG),
-        (Flag::DontRoute, bits::DONTROUTE),
-        (Flag::KeepAlive, bits::KEEPALIVE),
-        (Flag::OobInline, bits::OOBINLINE),
-        (Flag::ReuseAddr, bits::REUSEADDR),
-        (Flag::ExclusiveAddrUse, bits::EXCLUSIVEADDRUSE),
-        (Flag::ConditionalAccept, bits::CONDITIONAL_ACCEPT),
-    ];
-    let linger = if state.linger().0 == 0 { 0 } else { bits::LINGER };
-    flags
-        .into_iter()
-        .filter(|&(flag, _)| state.flag(flag))
-        .fold(linger, |all, (_, bit)| all | bit)
-}
-
-/// `Category` of a `WSK_FLAG_*_SOCKET`; `None` for what is none.
-pub fn category_of(flags: u32) -> Option<Category> {
-    match flags {
-        wsk_sys::WSK_FLAG_BASIC_SOCKET => Some(Category::Basic),
-        wsk_sys::WSK_FLAG_LISTEN_SOCKET => Some(Category::Listen),
-        wsk_sys::WSK_FLAG_CONNECTION_SOCKET => Some(Category::Connection),
-        wsk_sys::WSK_FLAG_DATAGRAM_SOCKET => Some(Category::Datagram),
-        wsk_sys::WSK_FLAG_STREAM_SOCKET => Some(Category::Stream),
-        _ => None,
     }
 }

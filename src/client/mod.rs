@@ -3,28 +3,33 @@
 //! A client lives from NMR's attach to NMR's cleanup. Between, it is held by its attachment and by each of its endpoints; when the
 //! last hold goes, a work item takes the lower binding down and lets NMR finish the upper one.
 
+mod below;
+mod list;
+
+pub use list::Clients;
+
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use wdk_rtl::nonpaged::NonpagedBox;
 use wdk_sys::{
-    _WORK_QUEUE_TYPE, DEVICE_OBJECT, NTSTATUS, PIO_WORKITEM, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS,
+    _WORK_QUEUE_TYPE, DEVICE_OBJECT, NTSTATUS, PIO_WORKITEM, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOINTERFACE,
+    STATUS_SUCCESS,
     ntddk::{IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem},
 };
 use wsk_sys::{
-    HANDLE, NmrDeregisterClient, NmrProviderDetachClientComplete, NmrRegisterClient,
-    NmrWaitForClientDeregisterComplete, PWSK_CLIENT, SIZE_T, ULONG, WSK_CLIENT_DISPATCH, WSK_EVENT_CALLBACK_CONTROL,
+    HANDLE, NmrProviderDetachClientComplete, SIZE_T, ULONG, WSK_CLIENT_DISPATCH, WSK_EVENT_CALLBACK_CONTROL,
     WSK_PROVIDER_DISPATCH, WSK_SET_STATIC_EVENT_CALLBACKS,
 };
 use wskguard_core::{
+    audit::Happened,
     counters::Counter,
     policy::{ClientKey, ImageName},
 };
 
 use crate::guard::{self, TAG_CLIENT, guard};
-use crate::{images, upper};
+use crate::{audit, images, upper};
 
 /// The binding above, as NMR described it.
 #[derive(Clone, Copy)]
@@ -36,11 +41,11 @@ pub struct Upper {
 
 /// An attached client. Its address is the `PWSK_CLIENT` that it holds.
 pub struct Client {
-    /// The provider's name for this client, and its table. Written once, before the client is handed out.
+    /// The provider's name for this client, and its table: NULL while there is none. Read by every call.
     below: AtomicPtr<c_void>,
     below_dispatch: AtomicPtr<WSK_PROVIDER_DISPATCH>,
-    /// 1 for the attachment, 1 for each endpoint.
-    holds: AtomicU32,
+    below_binding: AtomicPtr<c_void>,
+    counts: Counts,
     id: u32,
     upper: Upper,
     /// What the provider below is given: the client's version, our event callback.
@@ -56,6 +61,15 @@ pub struct Client {
     attached: u64,
     /// Next in the list of clients, under its lock.
     next: AtomicPtr<Client>,
+}
+
+/// What every create and close writes, away from what every call reads.
+#[repr(align(64))]
+struct Counts {
+    /// 1 for the attachment, 1 for each endpoint.
+    holds: AtomicU32,
+    /// Of the provider below: 1 for the binding, 1 for each endpoint and for each call of its dispatch table.
+    below: AtomicU32,
 }
 
 // SAFETY: what changes is atomic; the raw pointers are addresses of resident objects of other modules.
@@ -86,6 +100,8 @@ impl Client {
                 // SAFETY: alive until its cleanup, which unlists it.
                 unsafe { guard.clients.lock().list(client) };
                 guard.count(Counter::ClientsAttached);
+                // SAFETY: as above.
+                audit::client(unsafe { client.as_ref() }, Happened::ClientAttached);
                 Ok(client)
             }
             Err(status) => {
@@ -109,7 +125,11 @@ impl Client {
         let client = Self {
             below: AtomicPtr::new(core::ptr::null_mut()),
             below_dispatch: AtomicPtr::new(core::ptr::null_mut()),
-            holds: AtomicU32::new(1),
+            below_binding: AtomicPtr::new(core::ptr::null_mut()),
+            counts: Counts {
+                holds: AtomicU32::new(1),
+                below: AtomicU32::new(0),
+            },
             id,
             upper,
             dispatch: WSK_CLIENT_DISPATCH {
@@ -152,70 +172,13 @@ impl Client {
     pub unsafe fn free(client: NonNull<Self>) {
         let guard = guard();
         guard.count(Counter::ClientsDetached);
+        // SAFETY: alive until the end of this function.
+        audit::client(unsafe { client.as_ref() }, Happened::ClientDetached);
         // SAFETY: listed by `attach`.
         unsafe { guard.clients.lock().unlist(client) };
         // SAFETY: as the caller promises. The work item was freed when it ran.
         drop(unsafe { NonpagedBox::<Self, TAG_CLIENT>::from_raw(client) });
         guard.clients.lock().dismiss();
-    }
-
-    fn register_below(&self) -> Result<(), NTSTATUS> {
-        let mut handle = core::ptr::null_mut();
-        let context = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: the characteristics are static, and this client outlives its registration.
-        let status = unsafe { NmrRegisterClient(&raw const crate::nmr::LOWER.0, context, &raw mut handle) };
-        if status < 0 {
-            return Err(status);
-        }
-        self.registration_below.store(handle, Ordering::Release);
-        if self.below_dispatch.load(Ordering::Acquire).is_null() {
-            self.deregister_below();
-            return Err(STATUS_NOINTERFACE);
-        }
-        Ok(())
-    }
-
-    fn deregister_below(&self) {
-        let handle = self.registration_below.load(Ordering::Acquire);
-        // SAFETY: the handle is of a registration that is taken back once.
-        if unsafe { NmrDeregisterClient(handle) } == STATUS_PENDING {
-            // SAFETY: as above, at PASSIVE_LEVEL.
-            let _ = unsafe { NmrWaitForClientDeregisterComplete(handle) };
-        }
-    }
-
-    /// A provider below is offered: binds to it with `attach`, unless one is bound. Inside NMR's attach callback.
-    pub fn bind_below(
-        &self,
-        attach: impl FnOnce(*const WSK_CLIENT_DISPATCH) -> Result<(PWSK_CLIENT, *const WSK_PROVIDER_DISPATCH), NTSTATUS>,
-    ) -> NTSTATUS {
-        if !self.below_dispatch.load(Ordering::Acquire).is_null() {
-            return STATUS_NOINTERFACE;
-        }
-        match attach(&raw const self.dispatch) {
-            Ok((client, dispatch)) => {
-                self.below.store(client, Ordering::Release);
-                self.below_dispatch.store(dispatch.cast_mut(), Ordering::Release);
-                STATUS_SUCCESS
-            }
-            Err(status) => status,
-        }
-    }
-
-    /// The provider below detaches. After our own deregistration nothing is left to do; sockets are gone by then.
-    pub fn lose_provider(&self) {
-        self.below_dispatch.store(core::ptr::null_mut(), Ordering::Release);
-    }
-
-    /// The provider below: its name for this client, and its functions.
-    ///
-    /// # Errors
-    /// `STATUS_DEVICE_NOT_READY` once it has gone.
-    pub fn lower(&self) -> Result<(PWSK_CLIENT, &'static WSK_PROVIDER_DISPATCH), NTSTATUS> {
-        let dispatch = self.below_dispatch.load(Ordering::Acquire);
-        // SAFETY: resident while bound; the binding lasts as long as a client may call.
-        let dispatch = unsafe { dispatch.as_ref() }.ok_or(STATUS_DEVICE_NOT_READY)?;
-        Ok((self.below.load(Ordering::Relaxed), dispatch))
     }
 
     /// The table that the client calls.
@@ -253,7 +216,7 @@ impl Client {
 
     /// Endpoints that hold this client.
     pub fn endpoints(&self) -> u32 {
-        self.holds.load(Ordering::Relaxed).saturating_sub(1)
+        self.counts.holds.load(Ordering::Relaxed).saturating_sub(1)
     }
 
     pub fn info(&self) -> wskguard_abi::ClientInfo {
@@ -277,7 +240,7 @@ impl Client {
 
     /// One more endpoint.
     pub fn hold(&self) {
-        self.holds.fetch_add(1, Ordering::Relaxed);
+        self.counts.holds.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The attachment ends. NMR gets its answer when the last endpoint is gone.
@@ -287,7 +250,7 @@ impl Client {
 
     /// One hold less. <= `DISPATCH_LEVEL`.
     pub fn release(&self) {
-        if self.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.counts.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
             let (work, context) = (self.detach_work, core::ptr::from_ref(self).cast_mut().cast());
             let queue = _WORK_QUEUE_TYPE::DelayedWorkQueue;
             // SAFETY: allocated with the client, queued once: holds never grow again from zero.
@@ -326,102 +289,5 @@ unsafe extern "system" fn client_event(
         // SAFETY: the client's own function, with its own context.
         Some(event_of_client) => unsafe { event_of_client(client.upper.context, event, information, length) },
         None => STATUS_SUCCESS,
-    }
-}
-
-/// Which clients there are, and whether more may come. Under [`guard::Guard::clients`].
-pub struct Clients {
-    head: *mut Client,
-    /// Attached, or attaching.
-    count: u32,
-    next_id: u32,
-    draining: bool,
-}
-
-// SAFETY: the pointers are to clients, which any thread may use.
-unsafe impl Send for Clients {}
-
-impl Clients {
-    pub const fn new() -> Self {
-        Self {
-            head: core::ptr::null_mut(),
-            count: 0,
-            next_id: 1,
-            draining: false,
-        }
-    }
-
-    /// A new client's id; none while draining.
-    fn admit(&mut self) -> Option<u32> {
-        if self.draining {
-            return None;
-        }
-        let id = self.next_id;
-        self.next_id = id.checked_add(1)?;
-        self.count = self.count.checked_add(1)?;
-        Some(id)
-    }
-
-    /// One client less. The driver may go once the last is gone and no new one is let in.
-    fn dismiss(&mut self) {
-        self.count = self.count.saturating_sub(1);
-        self.update_unload();
-    }
-
-    /// Begins or ends draining. Returns whether the driver can be stopped now.
-    pub fn drain(&mut self, begin: bool) -> bool {
-        self.draining = begin;
-        self.update_unload();
-        self.drained()
-    }
-
-    pub fn draining(&self) -> bool {
-        self.draining
-    }
-
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    fn drained(&self) -> bool {
-        self.draining && self.count == 0
-    }
-
-    /// A stop succeeds only while nobody is attached and nobody can attach: both change under this lock.
-    fn update_unload(&self) {
-        guard().allow_unload(self.drained());
-    }
-
-    /// # Safety
-    /// The client stays valid until it is unlisted.
-    unsafe fn list(&mut self, client: NonNull<Client>) {
-        // SAFETY: as the caller promises.
-        unsafe { client.as_ref() }.next.store(self.head, Ordering::Relaxed);
-        self.head = client.as_ptr();
-    }
-
-    /// # Safety
-    /// The client is listed.
-    unsafe fn unlist(&mut self, client: NonNull<Client>) {
-        // SAFETY: listed, so valid.
-        let next = unsafe { client.as_ref() }.next.load(Ordering::Relaxed);
-        if self.head == client.as_ptr() {
-            self.head = next;
-            return;
-        }
-        for other in self.iter() {
-            if other.next.load(Ordering::Relaxed) == client.as_ptr() {
-                other.next.store(next, Ordering::Relaxed);
-                return;
-            }
-        }
-    }
-
-    /// Newest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Client> {
-        // SAFETY: listed clients are valid while the lock is held, which borrowing `self` shows.
-        let first = unsafe { self.head.as_ref() };
-        // SAFETY: as above.
-        core::iter::successors(first, |client| unsafe { client.next.load(Ordering::Relaxed).as_ref() })
     }
 }

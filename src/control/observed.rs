@@ -1,0 +1,199 @@
+//! A control request whose completion matters: the record follows it, a rule changed a value, or it is audited.
+
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
+use wsk_sys::PIRP;
+use wskguard_core::{
+    Mode, NtStatus, RequestKind,
+    audit::AuditRecord,
+    counters::Counter,
+    decide::Done,
+    semantics::{self, Change, Undo},
+};
+
+use super::decided::OnGet;
+use super::{Arguments, Captured, call, option_request, tell, write_answer};
+use crate::endpoint::EndpointRef;
+use crate::guard::guard;
+use crate::request::{Finish, Request, Told};
+use crate::{audit, linger};
+
+/// Bytes that the provider is given instead of the client's.
+pub struct Substitute {
+    pub bytes: [u8; 8],
+    pub length: usize,
+}
+
+/// A request whose completion matters.
+pub struct Observed {
+    pub endpoint: EndpointRef,
+    pub arguments: Arguments,
+    pub captured: Captured,
+    pub kind: RequestKind,
+    pub mode: Mode,
+    pub commit: Change,
+    pub undo: Undo,
+    pub on_get: Option<OnGet>,
+    /// The client's receive-ex callback before this request.
+    pub callback: Option<usize>,
+    pub has_irp: bool,
+    pub record: Option<AuditRecord>,
+}
+
+impl Observed {
+    /// Gives it to the provider, with `input` instead of the client's where there is one.
+    ///
+    /// # Safety
+    /// The client's own arguments and IRP, which went nowhere yet.
+    pub unsafe fn send(mut self, input: Option<Substitute>, irp: PIRP) -> NTSTATUS {
+        if !linger::reserve_for(&self.endpoint, self.commit) {
+            // SAFETY: the client's IRP, or NULL, which went nowhere.
+            return unsafe { tell(&self.endpoint, self.record, irp, STATUS_INSUFFICIENT_RESOURCES, 0) };
+        }
+        if self.commit.commits_before() {
+            match self.endpoint.options.commit(self.commit) {
+                Ok(undo) => self.undo = undo,
+                Err(refusal) => {
+                    // Another request was faster: it is this one that breaks the coupling.
+                    let status = refusal.status.0.cast_signed();
+                    // SAFETY: the client's IRP, or NULL, which went nowhere.
+                    return unsafe { tell(&self.endpoint, self.record, irp, status, 0) };
+                }
+            }
+        }
+        let copied =
+            input.is_some() || (self.kind != RequestKind::Get && self.arguments.input_size == self.captured.length);
+        if let Some(input) = input {
+            self.captured
+                .replace(input.bytes.get(..input.length).unwrap_or(&input.bytes));
+        }
+        if irp.is_null() {
+            // SAFETY: the client's own arguments.
+            return unsafe { self.inline(copied) };
+        }
+        let Some(request) = Request::<Self>::allocate() else {
+            self.endpoint.options.undo(self.undo);
+            guard().count(Counter::AllocationFailures);
+            // SAFETY: as above.
+            return unsafe { tell(&self.endpoint, self.record, irp, STATUS_INSUFFICIENT_RESOURCES, 0) };
+        };
+        let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
+        let call = |own, kept: *mut Self| {
+            // SAFETY: the block keeps the copy until the provider completes our IRP.
+            let copy = unsafe { &raw mut (*kept).captured.bytes }.cast();
+            let (input, size) = if copied && length > 0 {
+                (copy, length)
+            } else {
+                (arguments.input, arguments.input_size)
+            };
+            // SAFETY: the client's arguments, with the copy of the input and our IRP.
+            unsafe { call(&endpoint, &arguments, input, size, own) }
+        };
+        // SAFETY: the client's IRP; the call above passes ours to one function.
+        unsafe { request.send_with(irp, self, call) }
+    }
+
+    /// A request without an IRP is complete when the call returns: the copy can stay on the stack.
+    unsafe fn inline(mut self, copied: bool) -> NTSTATUS {
+        let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
+        let (input, size) = if copied && length > 0 {
+            (self.captured.bytes.as_mut_ptr().cast(), length)
+        } else {
+            (arguments.input, arguments.input_size)
+        };
+        // SAFETY: the client's arguments, with the copy of the input.
+        let status = unsafe { call(&endpoint, &arguments, input, size, core::ptr::null_mut()) };
+        // SAFETY: the client's out parameter, or NULL.
+        let information = unsafe { arguments.returned.as_ref() }.copied().unwrap_or(0);
+        let (status, information) = self.conclude(status, information);
+        // SAFETY: as above.
+        if let Some(returned) = unsafe { arguments.returned.as_mut() } {
+            *returned = information;
+        }
+        status
+    }
+
+    fn succeeded(&mut self, information: usize) {
+        if !self.commit.commits_before() {
+            // Reports what the provider did: nothing to refuse any more.
+            let _ = self.endpoint.options.commit(Change::fact(self.commit.op));
+        }
+        if self.callback.is_some() && self.captured.as_slice().iter().all(|&byte| byte == 0) {
+            self.endpoint.set_receive_ex(core::ptr::null_mut());
+        }
+        if let Some(on_get) = self.on_get.take() {
+            self.replace_output(&on_get, information);
+        }
+    }
+
+    /// Applies a rule to the number that the provider returned.
+    fn replace_output(&mut self, on_get: &OnGet, information: usize) {
+        let length = information.min(self.arguments.output_size);
+        if self.arguments.output.is_null() || length == 0 || length > 4 {
+            return;
+        }
+        let mut number = [0_u8; 8];
+        // SAFETY: the client's output buffer, of which the provider has written that much.
+        let out = unsafe { core::slice::from_raw_parts_mut(self.arguments.output.cast::<u8>(), length) };
+        for (to, from) in number.iter_mut().zip(out.iter()) {
+            *to = *from;
+        }
+        let number = on_get.apply(u64::from_le_bytes(number));
+        for (to, from) in out.iter_mut().zip(number.to_le_bytes()) {
+            *to = from;
+        }
+        if let Some(record) = &mut self.record {
+            record.new_value = number;
+            record.flags |= wskguard_core::audit::FLAG_HAS_NEW;
+        }
+    }
+
+    /// The provider refused: takes back what was committed, and answers in its place where the contract lets the record do so.
+    fn failed(&mut self, status: NTSTATUS) -> (NTSTATUS, usize) {
+        self.endpoint.options.undo(self.undo);
+        if let Some(before) = self.callback {
+            self.endpoint
+                .set_receive_ex(core::ptr::with_exposed_provenance_mut(before));
+        }
+        guard().count(Counter::LowerFailures);
+        let endpoint = &self.endpoint;
+        let request = option_request(&self.arguments, self.kind, &self.captured, self.has_irp);
+        let state = endpoint.options.load();
+        let provider = NtStatus(status.cast_unsigned());
+        let answer = semantics::after_failure(&endpoint.facts, &state, endpoint.phase(), self.mode, &request, provider);
+        let Some(answer) = answer.filter(|answer| endpoint.options.commit(answer.commit).is_ok()) else {
+            return (status, 0);
+        };
+        guard().count(Counter::Answered);
+        if let Some(record) = &mut self.record {
+            record.action = Done::Answered as u8;
+        }
+        // SAFETY: the client's output buffer, whose request is not complete yet.
+        (0, unsafe { write_answer(endpoint, &self.arguments, &answer) })
+    }
+}
+
+impl Finish for Observed {
+    fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
+        let (status, information) = self.conclude(status, information);
+        Told::Now(status, information)
+    }
+}
+
+impl Observed {
+    /// The provider has answered: what the client is told.
+    fn conclude(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        let (status, information) = if status >= 0 {
+            self.succeeded(information);
+            (status, information)
+        } else {
+            match self.failed(status) {
+                (failed, _) if failed < 0 => (status, information),
+                answered => answered,
+            }
+        };
+        if let Some(record) = self.record.take() {
+            audit::write(&self.endpoint, record, status);
+        }
+        (status, information)
+    }
+}
