@@ -1,17 +1,24 @@
-//! Fills in what stampinf would: architecture and version of the driver's INF.
+//! The driver's INF: fills in what stampinf would, and checks what InfVerif would.
+
+mod lint;
+mod parse;
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use self::lint::lint;
 use crate::layout::Layout;
 
 /// driver.inx for `arch` (`amd64`, `arm64`), with the workspace's version and the date that stands in the file: the same
-/// sources give the same INF.
+/// sources give the same INF. An error if it breaks a rule.
 pub(crate) fn stamp(layout: &Layout, arch: &str) -> Result<String> {
     let path = layout.root.join("driver.inx");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    stamp_text(&text, arch).with_context(|| path.display().to_string())
+    let stamped = stamp_text(&text, arch).with_context(|| path.display().to_string())?;
+    let findings = lint(&stamped).iter().map(ToString::to_string).collect::<Vec<_>>();
+    ensure!(findings.is_empty(), "{}:\n{}", path.display(), findings.join("\n"));
+    Ok(stamped)
 }
 
 fn stamp_text(text: &str, arch: &str) -> Result<String> {

@@ -1,6 +1,8 @@
 //! `cargo xtask package`: the folder that is taken to a Windows machine. What is in it, and how each part comes there.
 
 mod authenticode;
+#[cfg(test)]
+mod scripts;
 mod sign;
 mod test;
 
