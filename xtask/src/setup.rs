@@ -23,6 +23,9 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("osslsigncode", "osslsigncode"),
 ];
 
+/// Debian packages and a file by which each is known to be there. Wine's `wsk.h` is what the bindings are compared with.
+const FILES: [(&str, &str); 1] = [("/usr/include/wine/wine/windows/ddk/wsk.h", "libwine-dev")];
+
 /// Makes sure of the tools; an error if one is missing and cannot be installed.
 pub(crate) fn run() -> Result<()> {
     if cfg!(windows) {
@@ -49,7 +52,11 @@ fn missing_tools() -> Vec<Tool> {
         .iter()
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| Tool::Package(package));
-    llvm.into_iter().chain(programs).collect()
+    let files = FILES
+        .iter()
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(_, package)| Tool::Package(package));
+    llvm.into_iter().chain(programs).chain(files).collect()
 }
 
 fn on_path(program: &str) -> bool {

@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 use wsk_sys::{
-    SO_WSK_EVENT_CALLBACK, SO_WSK_SECURITY, SOCK_STREAM, SOL_SOCKET, WSK_EVENT_CALLBACK_CONTROL, WskGetOption,
-    WskIoctl, WskSetOption,
+    IPPROTO_UDP, SO_WSK_EVENT_CALLBACK, SO_WSK_SECURITY, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET,
+    WSK_EVENT_CALLBACK_CONTROL, WskGetOption, WskIoctl, WskSetOption,
 };
 
 use super::events::{Change, status_without_irp};
@@ -22,6 +22,8 @@ use crate::status::{
 };
 
 const SO_DEBUG: u32 = 0x1;
+const UDP_SEND_MSG_SIZE: u32 = 2;
+const UDP_RECV_MAX_COALESCED_SIZE: u32 = 3;
 const SO_REUSEADDR: u32 = 0x4;
 const SO_KEEPALIVE: u32 = 0x8;
 const SO_DONTROUTE: u32 = 0x10;
@@ -117,6 +119,10 @@ impl Inner {
                 let value = is_true(control).ok_or(STATUS_BUFFER_TOO_SMALL);
                 value.map(|value| self.options.debug = value)
             }
+            (IPPROTO_UDP, UDP_SEND_MSG_SIZE | UDP_RECV_MAX_COALESCED_SIZE) if socket.kind == SOCK_DGRAM => {
+                let value = control.value::<u32>().ok_or(STATUS_BUFFER_TOO_SMALL);
+                value.map(|value| *udp_size(&mut self.options.udp_sizes, control.code) = value)
+            }
             (SOL_SOCKET, SO_CONDITIONAL_ACCEPT) => self.set_conditional_accept(socket, control),
             (SOL_SOCKET, SO_WSK_SECURITY) => self.set_security(socket, control),
             (SOL_SOCKET, SO_WSK_EVENT_CALLBACK) => Err(status_without_irp(&control.change_events(socket))),
@@ -192,6 +198,9 @@ impl Inner {
             (SOL_SOCKET, SO_REUSEADDR) => flag(self.options.reuse),
             (SOL_SOCKET, SO_EXCLUSIVEADDRUSE) => flag(self.options.exclusive),
             (SOL_SOCKET, SO_DEBUG) => flag(self.options.debug),
+            (IPPROTO_UDP, UDP_SEND_MSG_SIZE | UDP_RECV_MAX_COALESCED_SIZE) if socket.kind == SOCK_DGRAM => {
+                control.output(&udp_size(&mut self.options.udp_sizes, control.code).to_ne_bytes())
+            }
             (SOL_SOCKET, SO_CONDITIONAL_ACCEPT) if matches!(socket.category, Category::Listen | Category::Stream) => {
                 flag(self.options.conditional_accept)
             }
@@ -228,6 +237,11 @@ impl Inner {
             Err(status) => (status, 0),
         }
     }
+}
+
+fn udp_size(sizes: &mut [u32; 2], code: u32) -> &mut u32 {
+    let [send, receive] = sizes;
+    if code == UDP_SEND_MSG_SIZE { send } else { receive }
 }
 
 /// `SO_REUSEADDR` and `SO_EXCLUSIVEADDRUSE` exclude each other; clearing one is always possible.

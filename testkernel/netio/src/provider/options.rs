@@ -13,6 +13,9 @@ pub(crate) struct Options {
     pub(crate) conditional_accept: bool,
     /// `SO_DEBUG`, which Windows keeps and otherwise does nothing with.
     pub(crate) debug: bool,
+    /// `UDP_SEND_MSG_SIZE` and `UDP_RECV_MAX_COALESCED_SIZE`, which the host does not have: kept, and without effect, which is what their
+    /// default of 0 means.
+    pub(crate) udp_sizes: [u32; 2],
     /// `SO_WSK_SECURITY`: a cached security descriptor, by address.
     pub(crate) security: usize,
     /// That descriptor grants access, so that others may share the address.
