@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use object::pe::{
-    IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
-    IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_SUBSYSTEM_NATIVE,
+    IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY, IMAGE_DLLCHARACTERISTICS_GUARD_CF,
+    IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_SUBSYSTEM_NATIVE,
 };
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
     report::Report,
     reproducible,
 };
+
+/// In bytes.
+const PAGE: u32 = 4096;
 
 /// The first build that the INF admits: Windows 10 2004.
 const OLDEST_BUILD: u32 = 19041;
@@ -65,6 +68,10 @@ pub(crate) fn run(layout: &Layout, report: &mut Report) {
         ensure!(relocations > 0, "no relocation: a driver with dispatch tables has some");
         Ok(())
     });
+    report.test(
+        "wskguard.sys is built for memory integrity, control flow guard and shadow stacks",
+        || check_hardening(&Image::read(&product)?),
+    );
     report.test("wskguard.sys cannot panic", || {
         check_symbols(&product)?;
         ensure!(
@@ -100,6 +107,35 @@ fn check_driver(layout: &Layout, driver: &Product, report: &mut Report) {
         ensure!(stated == real, "the checksum is {real:#x}, the header says {stated:#x}");
         Ok(())
     });
+}
+
+/// What Windows wants of a driver before it turns its protections on. Sections that are writable and executable are looked
+/// for in every driver.
+fn check_hardening(image: &Image) -> Result<()> {
+    ensure!(
+        image.section_alignment.is_multiple_of(PAGE),
+        "sections share pages: they are aligned to {}",
+        image.section_alignment
+    );
+    ensure!(
+        image.imports_read_only,
+        "the import addresses can be written or executed"
+    );
+    for (name, flag) in [
+        ("HIGH_ENTROPY_VA", IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA.0),
+        ("GUARD_CF", IMAGE_DLLCHARACTERISTICS_GUARD_CF.0),
+    ] {
+        ensure!(image.dll_characteristics & flag != 0, "{name} is not set");
+    }
+    let targets = image
+        .guarded_targets
+        .context("no load configuration for control flow guard")?;
+    ensure!(
+        targets > 0,
+        "control flow guard knows no target: a driver with dispatch tables has some"
+    );
+    ensure!(image.shadow_stack, "not marked as compatible with shadow stacks");
+    Ok(())
 }
 
 /// Each name of `kernel-exports.txt` with its module, and the first build that has it where the list says so.

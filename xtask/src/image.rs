@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 use object::{
     LittleEndian as LE,
-    pe::{IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE, ImageNtHeaders64},
+    pe::{
+        IMAGE_DEBUG_TYPE_EX_DLLCHARACTERISTICS, IMAGE_DIRECTORY_ENTRY_DEBUG, IMAGE_DIRECTORY_ENTRY_IAT,
+        IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG, IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE,
+        ImageDebugDirectory, ImageNtHeaders64,
+    },
     read::pe::{ImageThunkData as _, ImportTable, PeFile64},
 };
 
@@ -22,6 +26,14 @@ pub(crate) struct Image {
     pub(crate) relocations: Option<usize>,
     /// Sections that are both writable and executable.
     pub(crate) writable_code: Vec<String>,
+    /// In bytes: what is protected differently must not share a page.
+    pub(crate) section_alignment: u32,
+    /// Whether the import addresses, which the loader writes, lie where nothing can write or execute afterwards.
+    pub(crate) imports_read_only: bool,
+    /// Targets that control flow guard lets indirect calls go to; `None` without a load configuration that says so.
+    pub(crate) guarded_targets: Option<u64>,
+    /// Whether the image says that it leaves shadow stacks alone.
+    pub(crate) shadow_stack: bool,
     /// The checksum that the header states, and the one that the file has.
     pub(crate) checksums: (u32, u32),
 }
@@ -47,9 +59,61 @@ impl Image {
             imports: imports(&file)?,
             relocations: relocations(&file)?,
             writable_code: writable_code.collect(),
+            section_alignment: optional.section_alignment.get(LE),
+            imports_read_only: imports_read_only(&file),
+            guarded_targets: guarded_targets(&file),
+            shadow_stack: shadow_stack(&file),
             checksums: (optional.check_sum.get(LE), checksum(bytes)?),
         })
     }
+}
+
+fn imports_read_only(file: &PeFile64<'_>) -> bool {
+    let Some(table) = file.data_directory(IMAGE_DIRECTORY_ENTRY_IAT) else {
+        return false;
+    };
+    let address = table.virtual_address.get(LE);
+    let sections = file.section_table();
+    let section = sections.iter().find(|section| section.contains_rva(address));
+    section.is_some_and(|section| {
+        section.characteristics.get(LE).0 & (IMAGE_SCN_MEM_WRITE.0 | IMAGE_SCN_MEM_EXECUTE.0) == 0
+    })
+}
+
+/// `IMAGE_LOAD_CONFIG_DIRECTORY64`: the pointer for guarded calls at 120, the number of targets at 136, flags at 144, of
+/// which these say that calls are guarded and that there is a table.
+fn guarded_targets(file: &PeFile64<'_>) -> Option<u64> {
+    const INSTRUMENTED_AND_TABLE: u64 = 0x100 | 0x400;
+    let directory = file.data_directory(IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG)?;
+    let configuration = directory.data(file.data(), &file.section_table()).ok()?;
+    let number = |offset: usize| {
+        Some(u64::from_le_bytes(
+            configuration.get(offset..offset + 8)?.try_into().ok()?,
+        ))
+    };
+    let guards = number(120)? != 0 && number(144)? & INSTRUMENTED_AND_TABLE == INSTRUMENTED_AND_TABLE;
+    if guards { number(136) } else { None }
+}
+
+fn shadow_stack(file: &PeFile64<'_>) -> bool {
+    const CET_COMPAT: u8 = 1;
+    let sections = file.section_table();
+    let entries = file
+        .data_directory(IMAGE_DIRECTORY_ENTRY_DEBUG)
+        .and_then(|directory| directory.data(file.data(), &sections).ok())
+        .and_then(|data| {
+            object::pod::slice_from_bytes::<ImageDebugDirectory>(data, data.len() / size_of::<ImageDebugDirectory>())
+                .ok()
+        });
+    entries.is_some_and(|(entries, _)| {
+        entries
+            .iter()
+            .filter(|entry| entry.typ.get(LE) == IMAGE_DEBUG_TYPE_EX_DLLCHARACTERISTICS)
+            .any(|entry| {
+                let at = entry.pointer_to_raw_data.get(LE) as usize;
+                file.data().get(at).is_some_and(|flags| flags & CET_COMPAT != 0)
+            })
+    })
 }
 
 fn imports(file: &PeFile64<'_>) -> Result<Imports> {

@@ -7,6 +7,7 @@ mod callers;
 mod checks;
 mod command;
 mod demo;
+mod docs;
 mod hashing;
 mod image;
 mod inf;
@@ -51,6 +52,8 @@ enum Command {
     Vectors(vectors::VectorsCommand),
     /// Make the folder to take to a Windows machine: signed driver, INF, symbols, wskguardctl, policies, scripts
     Package(package::PackageCommand),
+    /// Check the documents: links, and every command that they mark as runnable
+    Docs,
     /// Show wskguard at work on the test kernel
     Demo,
     /// Measure what things cost, beside others that do the same
@@ -88,6 +91,11 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(command) => bench::run(&layout, &command),
         Command::Vectors(command) => vectors::run(&layout, &command),
         Command::Package(command) => package::run(&layout, &command),
+        Command::Docs => {
+            let mut report = report::Report::default();
+            docs::test(&layout, &mut report);
+            report.close()
+        }
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

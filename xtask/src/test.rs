@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     build::{self, DRIVER_TARGET, DRIVERS, PROGRAM_TARGET, PROGRAMS},
-    checks, command,
+    checks, command, docs,
     layout::Layout,
     package,
     report::{Counts, Report},
@@ -50,6 +50,8 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
         }
         println!("Package");
         package::test(layout, &mut report);
+        println!("Documents");
+        docs::test(layout, &mut report);
         println!("Test kernel");
         for (name, suite) in [
             ("verifier", suite::run_verifier_cases as fn(&Layout) -> _),

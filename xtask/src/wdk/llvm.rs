@@ -35,6 +35,14 @@ impl Llvm {
         self.prefix.join("bin/llvm-dlltool")
     }
 
+    pub(crate) fn assembler(&self) -> PathBuf {
+        self.prefix.join("bin/llvm-mc")
+    }
+
+    pub(crate) fn archiver(&self) -> PathBuf {
+        self.prefix.join("bin/llvm-ar")
+    }
+
     pub(crate) fn symbolizer(&self) -> PathBuf {
         self.prefix.join("bin/llvm-symbolizer")
     }

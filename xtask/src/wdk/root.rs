@@ -21,7 +21,8 @@ const MINGW_INCLUDE: &str = "/usr/share/mingw-w64/include";
 const MINGW_LIB: &str = "/usr/x86_64-w64-mingw32/lib";
 
 /// The WDK's folder name for an architecture, and llvm-dlltool's.
-const ARCHITECTURES: [(&str, &str); 2] = [("x64", "i386:x86-64"), ("ARM64", "arm64")];
+const ARCHITECTURES: [(&str, &str); 2] = [("x64", X64), ("ARM64", "arm64")];
+const X64: &str = "i386:x86-64";
 
 /// The headers that wdk-sys includes for a WDM driver.
 const ENTRY_HEADERS: [&str; 3] = ["ntifs.h", "ntddk.h", "ntstrsafe.h"];
@@ -128,11 +129,27 @@ fn make_libraries(sources: &Path, lib: &Path, llvm: &Llvm, machine: &str) -> Res
     for name in ["netio", "wmilib"] {
         library(name, &fs::read_to_string(sources.join(name).with_extension("def"))?)?;
     }
-    // rustc emits neither /GS cookies nor calls of the ARM64 support routines: these are linked and contribute nothing.
+    // rustc emits neither /GS cookies nor calls of the ARM64 support routines: these are linked and contribute nothing,
+    // but for what control flow guard needs.
     for name in ["BufferOverflowFastFailK", "arm64rt"] {
         library(name, &format!("LIBRARY {name}.sys\nEXPORTS\n    unused_{name}\n"))?;
     }
+    if machine == X64 {
+        make_guard(sources, lib, llvm)?;
+    }
     Ok(())
+}
+
+/// Replaces BufferOverflowFastFailK.lib by the assembled guard.s.
+fn make_guard(sources: &Path, lib: &Path, llvm: &Llvm) -> Result<()> {
+    let object = lib.join("guard.obj");
+    let mut assembler = Command::new(llvm.assembler());
+    assembler.args(["--filetype=obj", "-triple", "x86_64-pc-windows-msvc", "-o"]);
+    command::run(assembler.arg(&object).arg(sources.join("guard.s")))?;
+    let library = lib.join("BufferOverflowFastFailK.lib");
+    fs::remove_file(&library)?;
+    let mut librarian = Command::new(llvm.archiver());
+    command::run(librarian.arg("rcsD").arg(&library).arg(&object))
 }
 
 /// One name of an import library.
