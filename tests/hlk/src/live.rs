@@ -1,14 +1,15 @@
 //! The conformance vectors' backend that calls a provider through the scripted client driver.
 
+mod events;
 mod transport;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, anyhow};
 use probe_protocol::probe::{Category, Function, Input, Output, Progress, Reactions, Slots};
 use wskguard_core::semantics::violation_word;
 use wskguard_core::status::Reason;
-use wskguard_vectors::backend::{Backend, Buffer, Observed, Run, Stop};
+use wskguard_vectors::backend::{Backend, Buffer, Observed, Run, Stop, WskFacts};
 use wskguard_vectors::format::{
     AddressName, CategoryName, Combination, FamilyName, Information, IrqlName, Layer, Op, PhaseName, RequestName, Size,
     Step, TypeName, WskFunction, WskInput, WskOutput, WskcallStep, WskctlStep,
@@ -16,9 +17,12 @@ use wskguard_vectors::format::{
 
 use crate::context::{self, Context};
 use crate::guard::Guard;
-use crate::probe::{Address, CallBuilder, Client, Done, Family, Npi, Pending, Probe, Socket};
+use crate::probe::{Address, CallBuilder, Client, Done, EventLog, Family, Npi, Pending, Probe, Socket};
 use crate::status;
 use crate::wsk::{SO_CONDITIONAL_ACCEPT, SOL_SOCKET, WSK_EVENT_ACCEPT, WSK_EVENT_RECEIVE};
+
+/// What is sent where a vector does not say.
+const MESSAGE: &[u8] = b"vector";
 
 /// Makes a session for every run.
 pub(crate) struct Live<'c> {
@@ -74,6 +78,9 @@ impl Backend for Live<'_> {
             requests: HashMap::new(),
             descriptors: HashMap::new(),
             ports: HashMap::new(),
+            remotes: BTreeMap::new(),
+            events: probe.events(),
+            held: false,
         }))
     }
 }
@@ -95,6 +102,11 @@ struct LiveRun<'a> {
     requests: HashMap<String, Pending<'a>>,
     descriptors: HashMap<String, u32>,
     ports: HashMap<String, u16>,
+    /// Sockets that others send to and hear from, by the names of their addresses.
+    remotes: BTreeMap<String, (Socket<'a>, Address)>,
+    events: EventLog<'a>,
+    /// A callback is held.
+    held: bool,
 }
 
 fn unsupported<T>(why: impl Into<String>) -> Result<T, Stop> {
@@ -122,6 +134,10 @@ fn observed(done: &Done) -> Observed {
             base: 0,
         }),
         pending: Some(done.outcome.returned == status::PENDING && completed.is_none()),
+        wsk: WskFacts {
+            information: is_socket.then_some("socket"),
+            ..WskFacts::default()
+        },
         ..Observed::default()
     }
 }
@@ -263,7 +279,7 @@ impl<'a> LiveRun<'a> {
         Ok(done)
     }
 
-    fn input(&self, call: CallBuilder<'a>, input: Option<&WskInput>) -> Result<CallBuilder<'a>, Stop> {
+    fn input(&mut self, call: CallBuilder<'a>, input: Option<&WskInput>) -> Result<CallBuilder<'a>, Stop> {
         Ok(match input {
             None => call,
             Some(WskInput::Hex(hex)) => call.input(&hex.0),
@@ -277,7 +293,7 @@ impl<'a> LiveRun<'a> {
             }
             Some(WskInput::Event(event)) => call.event_control(event.event.mask, crate::probe::WSK_NPI),
             Some(WskInput::Sockaddr(wish)) => {
-                let (bytes, length) = remote(self.family(), &wish.sockaddr).bytes();
+                let (bytes, length) = self.remote(&wish.sockaddr)?.bytes();
                 let length = if wish.form.is_some() { 28 } else { length as usize };
                 call.input(&bytes[..length])
             }
@@ -320,6 +336,9 @@ impl<'a> LiveRun<'a> {
         if wish.irql == IrqlName::Dispatch {
             call = call.at_dispatch();
         }
+        if self.held {
+            return Ok(self.while_held(&call, wish.irp)?);
+        }
         let mut seen = Observed::default();
         let done = self.classify(&mut seen, code, || call.run())?;
         let mut result = observed(&done);
@@ -354,7 +373,7 @@ impl<'a> LiveRun<'a> {
                 let (_, address) = self.client.listener(self.family())?;
                 socket.connect_call(address)
             }
-            WskFunction::WskSend => self.socket(name)?.socket.send_call(b"vector"),
+            WskFunction::WskSend => self.socket(name)?.socket.send_call(MESSAGE),
             WskFunction::WskReceive => return self.receive(name),
             WskFunction::WskDisconnect => self.socket(name)?.socket.call(Function::Disconnect).null_buffer(),
             WskFunction::WskCloseSocket => self.socket(name)?.socket.close_call(),
@@ -370,6 +389,11 @@ impl<'a> LiveRun<'a> {
                 let observed = Observed {
                     status: Some(0),
                     final_status: Some(0),
+                    wsk: WskFacts {
+                        version: Some(registered.version),
+                        client: Some(true),
+                        ..WskFacts::default()
+                    },
                     ..Observed::default()
                 };
                 return if registered.version >= 0x0100 {
@@ -406,7 +430,11 @@ impl<'a> LiveRun<'a> {
         {
             named.bound = done.result() >= 0;
         }
-        Ok(observed(&done))
+        let mut seen = observed(&done);
+        if wish.function == WskFunction::WskSend && done.information() == MESSAGE.len() as u64 {
+            seen.wsk.information = Some("sent");
+        }
+        Ok(seen)
     }
 
     fn address(&mut self, wish: &WskcallStep) -> Result<Address, Stop> {
@@ -459,17 +487,21 @@ impl<'a> LiveRun<'a> {
                 },
             );
         }
-        Ok(observed(&done))
+        let mut seen = observed(&done);
+        seen.wsk.addresses_filled = Some(done.address().is_ok() && done.address2().is_ok());
+        Ok(seen)
     }
 
     fn receive(&mut self, name: &str) -> Result<Observed, Stop> {
         let named = self.socket(name)?;
         let peer = named.peer.context("no peer to send")?;
         let receive = named.socket.receive_call(16).start()?;
-        peer.send(b"vector")?;
+        peer.send(MESSAGE)?;
         let done = receive.wait()?;
         done.check_rules()?;
-        Ok(observed(&done))
+        let mut seen = observed(&done);
+        seen.wsk.information = (done.written() == MESSAGE).then_some("received");
+        Ok(seen)
     }
 
     fn cache(&mut self, name: &str) -> Result<Observed, Stop> {
@@ -532,14 +564,10 @@ fn wants_written(step: &Step) -> bool {
     })
 }
 
-/// The addresses `R` and `X`: two different ones that nobody listens at.
-fn remote(family: Family, name: &str) -> Address {
-    family.loopback(if name == "X" { 19 } else { 9 })
-}
-
 impl Run for LiveRun<'_> {
     fn step(&mut self, step: &Step) -> Result<Observed, Stop> {
         let mut observed = self.carry_out(step)?;
+        self.look_closer(step, &mut observed)?;
         let expected = step.expect.as_ref().and_then(|expect| expect.status);
         // "Returned S and completed S" and "returned pending and completed S" are the same answer, and a filter may turn one into the other.
         if self.guard.is_some() && observed.irp_status.is_some() {
@@ -556,6 +584,7 @@ impl Run for LiveRun<'_> {
 
 impl Drop for LiveRun<'_> {
     fn drop(&mut self) {
+        let _ = self.let_go();
         for handle in self.descriptors.values() {
             let _ = self.client.release_sd(*handle);
         }
@@ -565,6 +594,9 @@ impl Drop for LiveRun<'_> {
 impl LiveRun<'_> {
     fn carry_out(&mut self, step: &Step) -> Result<Observed, Stop> {
         if let Some(observed) = self.winsock(&step.op) {
+            return observed;
+        }
+        if let Some(observed) = self.event_step(&step.op) {
             return observed;
         }
         let nothing = Observed::default();

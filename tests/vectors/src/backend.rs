@@ -104,6 +104,39 @@ pub struct Observed {
     pub violation: Option<&'static str>,
     /// The status that a filter returns for it.
     pub recommended: Option<u32>,
+    /// What events and the driver's objects showed.
+    pub wsk: WskFacts,
+}
+
+/// What is to be seen of a WSK call beside its statuses and buffers. What is `None` was not seen.
+#[derive(Clone, Debug, Default)]
+pub struct WskFacts {
+    /// What `IoStatus.Information` was: `socket`, `sent`, `received`.
+    pub information: Option<&'static str>,
+    /// Whether the IRP was completed only when the running callback had returned.
+    pub after_callback: Option<bool>,
+    /// Names of the addresses that a datagram socket sends to and receives from; none where it is not fixed.
+    pub fixed_remote: Option<Option<(String, String)>>,
+    /// Whether a receive-ex callback is installed.
+    pub receive_ex_callback: Option<bool>,
+    /// Events that come.
+    pub events_enabled: Option<u32>,
+    /// Whether a datagram was delivered.
+    pub received: Option<bool>,
+    /// Whether the address buffers were filled in.
+    pub addresses_filled: Option<bool>,
+    /// Whether nothing was done to an IRP.
+    pub irp_untouched: Option<bool>,
+    /// Version of the dispatch table that was captured.
+    pub version: Option<u32>,
+    /// Whether a client was captured.
+    pub client: Option<bool>,
+    /// Whether a descriptor that was given stayed cached until the IRP was completed.
+    pub sd_cached: Option<bool>,
+    /// Whether everything indicated was taken as accepted.
+    pub all_accepted: Option<bool>,
+    /// What came next.
+    pub then: Option<&'static str>,
 }
 
 impl Observed {

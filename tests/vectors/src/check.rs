@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::backend::{Access, Observed};
+use crate::backend::{Access, Observed, WskFacts};
 use crate::format::{AccessDefault, Csaddr, Expect, Information, NumberOr, Presence, Size};
 
 /// A step that has been run.
@@ -315,7 +315,9 @@ fn wsk(expect: &Expect, observed: &Observed, findings: &mut Findings) -> Result<
             let same = observed.information.is_some() && observed.information == observed.written;
             findings.compare("information", &observed.written, observed.information, same);
         }
-        Some(Information::Word(word)) => findings.unobservable(&format!("information {word}"), true),
+        Some(Information::Word(word)) => {
+            findings.equal("information", Some(&word.as_str()), observed.wsk.information.as_ref());
+        }
         None => {}
     }
     if let Some(expected) = &expect.access_check {
@@ -330,24 +332,62 @@ fn wsk(expect: &Expect, observed: &Observed, findings: &mut Findings) -> Result<
             .map(|Access { granted, denied, now }| (granted, denied, now));
         findings.equal("access check", Some(&wanted), seen.as_ref());
     }
+    facts(expect, &observed.wsk, findings);
     for (what, asked) in [
-        ("irp_completes_after", expect.irp_completes_after.is_some()),
-        ("fixed_remote", expect.fixed_remote.is_some()),
-        ("receive_ex_callback", expect.receive_ex_callback.is_some()),
-        ("events_enabled", expect.events_enabled.is_some()),
-        ("received", expect.received.is_some()),
-        ("addresses", expect.addresses.is_some()),
-        ("irp_untouched", expect.irp_untouched.is_some()),
-        ("version_min", expect.version_min.is_some()),
-        ("client", expect.client.is_some()),
-        ("sd_cached_until", expect.sd_cached_until.is_some()),
         ("sd_replaces", expect.sd_replaces.is_some()),
         ("sd_equals", expect.sd_equals.is_some()),
         ("sd_released_by", expect.sd_released_by.is_some()),
-        ("accepted", expect.accepted.is_some()),
-        ("then", expect.then.is_some()),
     ] {
         findings.unobservable(what, asked);
     }
     Ok(())
+}
+
+/// What events and the driver's objects showed.
+fn facts(expect: &Expect, seen: &WskFacts, findings: &mut Findings) {
+    let said = |word: &Option<String>| word.is_some().then_some(true);
+    for (what, expected, seen) in [
+        (
+            "completion after the callback",
+            said(&expect.irp_completes_after),
+            seen.after_callback,
+        ),
+        (
+            "receive-ex callback",
+            expect.receive_ex_callback.as_ref().map(Option::is_some),
+            seen.receive_ex_callback,
+        ),
+        ("received", expect.received, seen.received),
+        ("addresses filled in", said(&expect.addresses), seen.addresses_filled),
+        ("IRP untouched", expect.irp_untouched, seen.irp_untouched),
+        ("client captured", said(&expect.client), seen.client),
+        (
+            "descriptor cached until completion",
+            said(&expect.sd_cached_until),
+            seen.sd_cached,
+        ),
+        ("all accepted", said(&expect.accepted), seen.all_accepted),
+    ] {
+        findings.equal(what, expected.as_ref(), seen.as_ref());
+    }
+    findings.equal(
+        "events_enabled",
+        expect.events_enabled.as_ref(),
+        seen.events_enabled.as_ref(),
+    );
+    let then = expect.then.as_deref();
+    findings.equal("then", then.as_ref(), seen.then.as_ref());
+    if let Some(least) = expect.version_min {
+        findings.compare(
+            "version",
+            &least,
+            seen.version,
+            seen.version.is_some_and(|version| version >= least),
+        );
+    }
+    let remote = expect.fixed_remote.as_ref().map(|remote| {
+        let names = remote.as_ref();
+        names.map(|names| (names.sends_to.clone(), names.receives_from.clone()))
+    });
+    findings.equal("fixed_remote", remote.as_ref(), seen.fixed_remote.as_ref());
 }
