@@ -100,27 +100,47 @@ pub(crate) fn run(layout: &Layout, options: &Options) -> Result<()> {
     let drivers = options.select(&DRIVERS);
     if !drivers.is_empty() {
         let mut cargo = Wdk::prepare(layout)?.cargo();
-        build(&mut cargo, DRIVER_TARGET, layout, &drivers)?;
+        build(&mut cargo, DRIVER_TARGET, "release", layout, &drivers)?;
     }
     let programs = options.select(&PROGRAMS);
     if !programs.is_empty() {
         let mut cargo = std::process::Command::new("cargo");
-        build(cargo.current_dir(&layout.root), PROGRAM_TARGET, layout, &programs)?;
+        build(
+            cargo.current_dir(&layout.root),
+            PROGRAM_TARGET,
+            "program",
+            layout,
+            &programs,
+        )?;
     }
     Ok(())
 }
 
-fn build(cargo: &mut std::process::Command, target: &str, layout: &Layout, products: &[&Product]) -> Result<()> {
+fn build(
+    cargo: &mut std::process::Command,
+    target: &str,
+    profile: &str,
+    layout: &Layout,
+    products: &[&Product],
+) -> Result<()> {
     cargo
-        .args(["build", "--locked", "--release", "--target", target, "--target-dir"])
+        .args([
+            "build",
+            "--locked",
+            "--profile",
+            profile,
+            "--target",
+            target,
+            "--target-dir",
+        ])
         .arg(&layout.target);
     for product in products {
         cargo.args(["--package", product.package]);
     }
     command::run(cargo)?;
-    let release = layout.target.join(target).join("release");
+    let folder = layout.target.join(target).join(profile);
     for product in products {
-        collect(&release, &layout.out(), product)?;
+        collect(&folder, &layout.out(), product)?;
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ fn lints(layout: &Layout, logs: &Path, report: &mut Report) -> Result<()> {
     });
     report.test("clippy: programs", || {
         let mut cargo = cargo();
-        cargo.args(["clippy", "--locked", "--release", "--target", PROGRAM_TARGET]);
+        cargo.args(["clippy", "--locked", "--profile", "program", "--target", PROGRAM_TARGET]);
         for program in PROGRAMS {
             cargo.args(["--package", program.package]);
         }
