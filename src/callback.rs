@@ -19,7 +19,8 @@ use wskguard_core::{Category, Phase, counters::Counter, semantics};
 
 use crate::endpoint::{Birth, Endpoint, EndpointRef};
 use crate::guard::guard;
-use crate::{alive, initial, linger, upper};
+use crate::initial::Later;
+use crate::{alive, linger, upper};
 
 /// The endpoint that an event is for, kept while the event lasts; `None` once its close has begun.
 ///
@@ -62,7 +63,8 @@ fn connection(endpoint: &Endpoint) -> Option<&WSK_CLIENT_CONNECTION_DISPATCH> {
 
 /// A connection was accepted: the client is shown a wrapper, and the provider our callbacks in the client's slots.
 ///
-/// Refused with `STATUS_REQUEST_NOT_ACCEPTED`, so that the provider closes the connection, when there is no memory for the wrapper.
+/// Refused with `STATUS_REQUEST_NOT_ACCEPTED`, so that the provider closes the connection, when there is no memory for the wrapper, or
+/// for setting the options that the policy gives it.
 unsafe extern "system" fn accept_event(
     context: *mut c_void,
     flags: ULONG,
@@ -98,6 +100,12 @@ unsafe extern "system" fn accept_event(
         return STATUS_REQUEST_NOT_ACCEPTED;
     };
     endpoint.open(accepted);
+    let Ok(later) = Later::prepare(&endpoint) else {
+        guard().count(Counter::AllocationFailures);
+        endpoint.begin_close();
+        endpoint.closed();
+        return STATUS_REQUEST_NOT_ACCEPTED;
+    };
     endpoint.connected();
     let (mut client_context, mut client_dispatch) = (core::ptr::null_mut(), core::ptr::null());
     // SAFETY: the client's own function and context, with out parameters of ours.
@@ -125,7 +133,9 @@ unsafe extern "system" fn accept_event(
     let own_dispatch = unsafe { connection_table(client_dispatch) };
     // SAFETY: as above.
     unsafe { accepted_dispatch.write(own_dispatch) };
-    initial::apply_later(&endpoint);
+    if let Some(later) = later {
+        Later::begin(later);
+    }
     // Open: the client's until it closes it.
     endpoint.into_raw();
     status

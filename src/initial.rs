@@ -63,43 +63,48 @@ fn nth(endpoint: &Endpoint, generation: &Generation, index: usize) -> Option<Ini
     found
 }
 
-/// Options for a connection that its client has been handed already: right after, unless it closes it before.
-struct Later {
+/// Sets the options of a connection that `WskAcceptEvent` hands out, which cannot wait for it: right after, unless the client closes
+/// the connection before. It is made ahead, since a connection that cannot be given its options is refused.
+pub struct Later {
     endpoint: EndpointRef,
     generation: GenerationRef,
     work: WorkItem,
 }
 
-/// Sets them all for a connection that `WskAcceptEvent` hands out, which cannot wait. <= `DISPATCH_LEVEL`. Without memory the
-/// connection keeps what it inherited, and the failure is counted.
-pub fn apply_later(endpoint: &Endpoint) {
-    let Some(generation) = policy_for(endpoint).filter(|_| endpoint.enter()) else {
-        return;
-    };
-    let later = WorkItem::allocate().and_then(|work| {
-        let later = Later {
+impl Later {
+    /// `None` where the policy in force has no options for this endpoint. <= `DISPATCH_LEVEL`. `STATUS_INSUFFICIENT_RESOURCES` without
+    /// memory.
+    pub fn prepare(endpoint: &Endpoint) -> Result<Option<NonpagedBox<Self, TAG_REQUEST>>, NTSTATUS> {
+        let Some(generation) = policy_for(endpoint) else {
+            return Ok(None);
+        };
+        let work = WorkItem::allocate().ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let later = NonpagedBox::try_new(Self {
             endpoint: endpoint.reference(),
             generation,
             work,
-        };
-        NonpagedBox::<_, TAG_REQUEST>::try_new(later).ok()
-    });
-    let Some(later) = later else {
-        guard().count(Counter::AllocationFailures);
-        return endpoint.leave();
-    };
-    let later = later.into_raw();
-    // SAFETY: the box is what the routine takes over, with the work item in it.
-    let work = unsafe { &later.as_ref().work };
-    // SAFETY: as above; queued once.
-    unsafe { work.queue(apply_now, later.as_ptr().cast()) };
+        });
+        later.map(Some).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+    }
+
+    /// Begins. <= `DISPATCH_LEVEL`.
+    pub fn begin(later: NonpagedBox<Self, TAG_REQUEST>) {
+        if !later.endpoint.enter() {
+            return;
+        }
+        let later = later.into_raw();
+        // SAFETY: the box is what the routine takes over, with the work item in it.
+        let work = unsafe { &later.as_ref().work };
+        // SAFETY: as above; queued once.
+        unsafe { work.queue(apply_now, later.as_ptr().cast()) };
+    }
 }
 
 unsafe extern "C" fn apply_now(_: *mut DEVICE_OBJECT, context: *mut c_void) {
     let Some(later) = NonNull::new(context.cast::<Later>()) else {
         return;
     };
-    // SAFETY: given up by `apply_later`, once.
+    // SAFETY: given up by `Later::begin`, once.
     let later = unsafe { NonpagedBox::<Later, TAG_REQUEST>::from_raw(later) };
     apply(&later.endpoint, &later.generation);
     later.endpoint.leave();

@@ -30,7 +30,8 @@ impl WorkItem {
     pub fn allocate() -> Option<Self> {
         // SAFETY: the device lives as long as the driver is loaded.
         let item = unsafe { IoAllocateWorkItem(guard().device) };
-        (!item.is_null()).then_some(Self(item))
+        // Only now: dropping it frees what it holds.
+        if item.is_null() { None } else { Some(Self(item)) }
     }
 
     /// Queues it; `routine` is given `context` at `PASSIVE_LEVEL`. <= `DISPATCH_LEVEL`.
