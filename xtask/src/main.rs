@@ -6,8 +6,11 @@ mod build_id;
 mod callers;
 mod checks;
 mod command;
+mod coverage;
 mod demo;
 mod docs;
+mod extended;
+mod faults;
 mod hashing;
 mod image;
 mod inf;
@@ -17,6 +20,7 @@ mod report;
 mod reproducible;
 mod session;
 mod setup;
+mod sites;
 mod suite;
 mod test;
 mod vectors;
@@ -48,6 +52,10 @@ enum Command {
     Check(checks::CheckCommand),
     /// Run the HLK-style suite on the test kernel against what `build` made
     Hlk(suite::SuiteCommand),
+    /// Let each call of wskguard.sys that can fail do so once, under the tests of the suite
+    Faults(faults::FaultsCommand),
+    /// Lines of the core and of the driver that the tests run
+    Coverage(coverage::CoverageCommand),
     /// Run conformance vectors
     Vectors(vectors::VectorsCommand),
     /// Make the folder to take to a Windows machine: signed driver, INF, symbols, wskguardctl, policies, scripts
@@ -96,6 +104,8 @@ fn run(command: Command) -> Result<()> {
             docs::test(&layout, &mut report);
             report.close()
         }
+        Command::Faults(command) => faults::run_command(&layout, &command),
+        Command::Coverage(command) => coverage::run_command(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

@@ -82,6 +82,14 @@ impl Report {
         self.counts.skipped += counts.skipped;
     }
 
+    /// Adds what another runner counts, or its failure to do so.
+    pub(crate) fn counted(&mut self, name: &str, run: impl FnOnce() -> Result<Counts>) {
+        match run() {
+            Ok(counts) => self.add(name, counts),
+            Err(error) => self.test(name, || Err(error)),
+        }
+    }
+
     /// Counts one test as skipped.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         println!("  skipped {name}: {why}");

@@ -1,6 +1,10 @@
 //! Runs the HLK-style suite against a wskguard.sys on the test kernel, and the test kernel's own tests.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{self, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -15,12 +19,82 @@ const LIMIT: Duration = Duration::from_mins(20);
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct SuiteCommand {
+    /// Show the tests with purpose and requirement, and run none
+    #[arg(long)]
+    list: bool,
+    /// Only tests whose name contains this (may be repeated)
+    #[arg(long, short, value_name = "TEXT")]
+    filter: Vec<String>,
+    /// Not the tests whose name contains this (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    skip: Vec<String>,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a TAP report
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
+    /// What the verifier checks: `standard`, `none`, a number, or some of special_pool, pool_before, pool_tracking, irql, locks, irp,
+    /// objects, concurrent, delays; joined by commas
+    #[arg(long, value_name = "FLAGS", value_parser = flags)]
+    verifier: Option<u32>,
     /// Test this wskguard.sys, not the one built here
     #[arg(long, value_name = "FILE")]
     sys: Option<PathBuf>,
-    /// What hlk.exe is to run, in its own words
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Show every test, not only those that fail
+    #[arg(long, short)]
+    verbose: bool,
+    /// What hlk.exe is told besides, in its own words
+    #[arg(last = true)]
     arguments: Vec<String>,
+}
+
+/// Bits of `testkernel_protocol`'s flags by name; the protocol's crate is for drivers and is not linked here.
+const FLAGS: [(&str, u32); 11] = [
+    ("none", 0),
+    ("standard", 0x7d),
+    ("special_pool", 1),
+    ("pool_before", 1 << 1),
+    ("pool_tracking", 1 << 2),
+    ("irql", 1 << 3),
+    ("locks", 1 << 4),
+    ("irp", 1 << 5),
+    ("objects", 1 << 6),
+    ("concurrent", 1 << 7),
+    ("delays", 1 << 8),
+];
+
+fn flags(text: &str) -> Result<u32, String> {
+    text.split(',').try_fold(0, |all, word| {
+        let named = FLAGS.iter().find(|(name, _)| *name == word).map(|(_, bits)| *bits);
+        let digits = word.strip_prefix("0x");
+        let number = || digits.map_or_else(|| word.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok());
+        named
+            .or_else(number)
+            .map(|bits| all | bits)
+            .ok_or_else(|| format!("{word:?} is no flag"))
+    })
+}
+
+impl SuiteCommand {
+    /// What hlk.exe is told.
+    fn words(&self) -> Vec<String> {
+        let each = |name: &str, values: &[String]| -> Vec<String> {
+            values.iter().map(|value| format!("--{name}={value}")).collect()
+        };
+        let mut words = vec![if self.list { "list" } else { "run" }.to_owned()];
+        words.extend(each("filter", &self.filter));
+        words.extend(each("skip", &self.skip));
+        for (name, file) in [("junit", &self.junit), ("tap", &self.tap)] {
+            let file = file
+                .as_ref()
+                .map(|file| path::absolute(file).unwrap_or_else(|_| file.clone()));
+            words.extend(file.map(|file| format!("--{name}={}", session::wine_path(&file))));
+        }
+        words.extend(self.verbose.then(|| "--verbose".to_owned()));
+        words.extend_from_slice(&self.arguments);
+        words
+    }
 }
 
 /// The whole suite against the wskguard.sys built here.
@@ -28,22 +102,46 @@ pub(crate) fn run_all(layout: &Layout) -> Result<Counts> {
     run(layout, &SuiteCommand::default())
 }
 
+/// The whole suite with these flags of the verifier, and `arguments` besides.
+pub(crate) fn run_with(layout: &Layout, verifier: &str, arguments: &[&str]) -> Result<Counts> {
+    let command = SuiteCommand {
+        verifier: Some(flags(verifier).map_err(anyhow::Error::msg)?),
+        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        ..SuiteCommand::default()
+    };
+    run(layout, &command)
+}
+
 /// Runs the suite in a session of its own and shows its output. An error unless it comes to its end.
 fn run(layout: &Layout, command: &SuiteCommand) -> Result<Counts> {
     let options = Options {
         wskguard: command.sys.clone(),
+        verifier: command.verifier,
         ..Options::new(layout)
     };
     let session = Session::start(layout, &options)?;
-    let log = layout.logs()?.join("hlk.log");
-    let mut arguments = vec!["run".to_owned()];
-    arguments.extend_from_slice(&command.arguments);
-    let finished = session.run_logged(&layout.out().join("hlk.exe"), &arguments, &log, LIMIT)?;
+    let counts = run_hlk(layout, &session, &command.words(), "hlk.log", LIMIT)?;
+    if counts.failed == 0 {
+        session.forget_log();
+    }
+    Ok(counts)
+}
+
+/// Runs hlk.exe in a session, shows its output, and reads its closing line. An error unless it comes to its end.
+pub(crate) fn run_hlk(
+    layout: &Layout,
+    session: &Session,
+    arguments: &[String],
+    log: &str,
+    limit: Duration,
+) -> Result<Counts> {
+    let log = layout.logs()?.join(log);
+    let finished = session.run_logged(&layout.out().join("hlk.exe"), arguments, &log, limit)?;
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     print!("{text}");
     let printed = format!("the drivers printed: {}", session.log().display());
     if finished.timed_out() {
-        bail!("hlk.exe did not end within {} s; {printed}", LIMIT.as_secs());
+        bail!("hlk.exe did not end within {} s; {printed}", limit.as_secs());
     }
     let closing = text.lines().rfind(|line| !line.trim().is_empty());
     let closing = closing.with_context(|| format!("hlk.exe printed nothing; {printed}"))?;
@@ -54,12 +152,26 @@ fn run(layout: &Layout, command: &SuiteCommand) -> Result<Counts> {
         finished.status
     );
     ensure!(counts.passed + counts.failed > 0, "hlk.exe ran no test");
-    if counts.failed == 0 {
-        session.forget_log();
-    } else {
+    if counts.failed > 0 {
         println!("{printed}");
     }
     Ok(counts)
+}
+
+/// Shows the tests: hlk.exe alone, without a driver.
+fn list(layout: &Layout, command: &SuiteCommand) -> Result<()> {
+    let without = ["verifier", "netio", "probe", "wskguard"].map(str::to_owned).to_vec();
+    let session = Session::start(
+        layout,
+        &Options {
+            without,
+            ..Options::new(layout)
+        },
+    )?;
+    let finished = session.run(&layout.out().join("hlk.exe"), &command.words(), LIMIT)?;
+    ensure!(finished.success(), "hlk.exe failed");
+    session.forget_log();
+    Ok(())
 }
 
 /// The verifier's own tests: each of its rules must catch the driver that breaks it. The verifier is there alone.
@@ -104,6 +216,9 @@ pub(crate) fn run_verifier_cases(layout: &Layout) -> Result<Counts> {
 
 /// The same as a command: an error if a test failed.
 pub(crate) fn run_command(layout: &Layout, command: &SuiteCommand) -> Result<()> {
+    if command.list {
+        return list(layout, command);
+    }
     let counts = run(layout, command)?;
     ensure!(counts.failed == 0, "{counts}");
     Ok(())

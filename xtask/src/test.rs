@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     build::{self, DRIVER_TARGET, DRIVERS, PROGRAM_TARGET, PROGRAMS},
-    checks, command, docs,
+    checks, command, docs, extended, faults,
     layout::Layout,
     package,
     report::{Counts, Report},
@@ -22,6 +22,9 @@ pub(crate) struct TestCommand {
     /// Leave out the second build from nothing, which takes a minute or two
     #[arg(long)]
     quick: bool,
+    /// Also what takes long: fuzzing, loom, Miri, the suite under other flags of the verifier, every failure, 200 cycles, coverage
+    #[arg(long, conflicts_with = "quick")]
+    extended: bool,
 }
 
 pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
@@ -53,15 +56,17 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
         println!("Documents");
         docs::test(layout, &mut report);
         println!("Test kernel");
-        for (name, suite) in [
-            ("verifier", suite::run_verifier_cases as fn(&Layout) -> _),
-            ("hlk", suite::run_all),
-        ] {
-            match suite(layout) {
-                Ok(counts) => report.add(name, counts),
-                Err(error) => report.test(name, || Err(error)),
-            }
+        report.counted("verifier", || suite::run_verifier_cases(layout));
+        report.counted("hlk", || suite::run_all(layout));
+        if command.extended {
+            extended::on_test_kernel(layout, &mut report);
+        } else {
+            report.counted("hlk faults, a few tests", || faults::run_short(layout));
         }
+    }
+    if command.extended {
+        println!("Extended, on the host");
+        extended::on_host(layout, &mut report);
     }
     report.close()
 }

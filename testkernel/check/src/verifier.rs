@@ -190,6 +190,38 @@ impl Verifier {
         self.list(protocol::QUERY_EVENTS)
     }
 
+    /// Watches for these instructions of a driver, by their offsets in its image.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn cover(&self, module: &str, offsets: &[u32]) -> io::Result<()> {
+        for (index, part) in offsets.chunks(protocol::COVERAGE_MOST).enumerate() {
+            let mut map = protocol::CoverageMap {
+                version: protocol::VERSION,
+                append: u32::from(index > 0),
+                count: u32::try_from(part.len()).unwrap_or(0),
+                reserved: 0,
+                module: [0; protocol::NAME],
+                offsets: [0; protocol::COVERAGE_MOST],
+            };
+            map.module
+                .iter_mut()
+                .zip(module.bytes())
+                .for_each(|(to, from)| *to = from);
+            map.offsets.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            self.tell(protocol::SET_COVERAGE, &map)?;
+        }
+        Ok(())
+    }
+
+    /// Those of them that have run.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn covered(&self) -> io::Result<Vec<u32>> {
+        self.list(protocol::QUERY_COVERAGE)
+    }
+
     /// What the verified drivers import.
     ///
     /// # Errors

@@ -34,6 +34,10 @@ pub const QUERY_FAULTS: u32 = code(0x806);
 pub const QUERY_EVENTS: u32 = code(0x807);
 /// [`Page`] → [`PageReply`] and [`ImportUse`]s: what the verified drivers import and how often they called it.
 pub const QUERY_IMPORTS: u32 = code(0x808);
+/// [`CoverageMap`] → nothing.
+pub const SET_COVERAGE: u32 = code(0x80a);
+/// [`Page`] → [`PageReply`] and the offsets (u32) of instructions that have run.
+pub const QUERY_COVERAGE: u32 = code(0x80b);
 /// Sent to any device of the test kernel, not to the verifier's: answered with the status of this handle's IRP_MJ_CREATE.
 /// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
 pub const QUERY_CREATE: u32 = code(0x809);
@@ -255,7 +259,7 @@ pub const FRAMES: usize = 12;
 
 /// A place in code.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Frame {
     /// Module's file name.
     pub module: [u8; NAME],
@@ -315,7 +319,7 @@ pub struct PoolUse {
     pub peak_bytes: u64,
 }
 
-/// How allocations are made to fail.
+/// How allocations, and other calls that can, are made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum FaultMode {
@@ -351,7 +355,7 @@ pub struct ArmFaults {
     pub depth: u32,
 }
 
-/// A distinct call stack that allocates.
+/// A distinct call stack, by its frames in verified drivers, that allocates or makes another call that can fail.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FaultSite {
@@ -367,6 +371,27 @@ pub struct FaultSite {
     pub function: [u8; 48],
     /// Innermost first.
     pub frames: [Frame; FRAMES],
+}
+
+/// Most instructions in one request.
+pub const COVERAGE_MOST: usize = 4096;
+
+/// Instructions of a driver that are watched for: which of them run?
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CoverageMap {
+    /// [`VERSION`].
+    pub version: u32,
+    /// 1: these are added to the module's; 0: a new list begins.
+    pub append: u32,
+    /// Entries of `offsets` that are filled in.
+    pub count: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The driver's file name.
+    pub module: [u8; NAME],
+    /// Where an instruction begins, from the image's start.
+    pub offsets: [u32; COVERAGE_MOST],
 }
 
 /// An event written to ETW.
@@ -397,6 +422,10 @@ pub struct ImportUse {
     pub irqls: u32,
     /// Highest IRQL that the documentation allows; 255 where the verifier knows of none.
     pub highest: u32,
+    /// 1 if fault injection makes it fail.
+    pub fallible: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The driver's file name.
     pub module: [u8; NAME],
     /// The function's name.
@@ -412,7 +441,8 @@ const _: () = {
     assert!(size_of::<ArmFaults>() == 24);
     assert!(size_of::<FaultSite>() == 64 + 32 * FRAMES);
     assert!(size_of::<Event>() == 304);
-    assert!(size_of::<ImportUse>() == 104);
+    assert!(size_of::<CoverageMap>() == 40 + 4 * COVERAGE_MOST);
+    assert!(size_of::<ImportUse>() == 112);
 };
 
 /// What faulty.sys is told: one of its cases.

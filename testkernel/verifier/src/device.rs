@@ -1,8 +1,9 @@
 //! The verifier's own device: what user mode asks and sets. `PASSIVE_LEVEL`. Its IRPs come straight from Wine's I/O manager.
 
 use probe_protocol::verifier::{
-    ARM_FAULTS, ArmFaults, CLEAR_STOPS, Info, Page, PageReply, PoolQuery, QUERY_CREATE, QUERY_EVENTS, QUERY_FAULTS,
-    QUERY_IMPORTS, QUERY_INFO, QUERY_POOL, QUERY_STOPS, Request, SET_FLAGS, SetFlags, VERSION,
+    ARM_FAULTS, ArmFaults, CLEAR_STOPS, CoverageMap, Info, Page, PageReply, PoolQuery, QUERY_COVERAGE, QUERY_CREATE,
+    QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_POOL, QUERY_STOPS, Request, SET_COVERAGE, SET_FLAGS,
+    SetFlags, VERSION,
 };
 use wdk_rtl::irp as inline;
 use wdk_sys::{
@@ -13,7 +14,7 @@ use wdk_sys::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::irp;
-use crate::{etw, imports, irptable, lowres, modules, pool, settings, stop, user};
+use crate::{coverage, etw, imports, irptable, lowres, modules, pool, settings, stop, user};
 
 const FILE_DEVICE_UNKNOWN: u32 = 0x22;
 const DO_BUFFERED_IO: u32 = 4;
@@ -169,6 +170,18 @@ fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<us
         QUERY_IMPORTS => {
             let first = input::<Page>(buffer, length)?.first as usize;
             list(buffer, room, |room| imports::page(first, room))
+        }
+        SET_COVERAGE => {
+            let bytes = buffer.get(..length).unwrap_or_default();
+            let map = CoverageMap::ref_from_bytes(bytes).map_err(|_| STATUS_INVALID_PARAMETER)?;
+            if map.version != VERSION {
+                return Err(STATUS_REVISION_MISMATCH);
+            }
+            coverage::add(map).map(|()| 0)
+        }
+        QUERY_COVERAGE => {
+            let first = input::<Page>(buffer, length)?.first as usize;
+            list(buffer, room, |room| coverage::page(first, room))
         }
         _ => Err(STATUS_INVALID_DEVICE_REQUEST),
     }

@@ -123,6 +123,11 @@ unsafe extern "C" fn enter(object: *mut DRIVER_OBJECT, path: *const UNICODE_STRI
     } else {
         crate::unload::check(object);
         remove(object);
+        if target {
+            // Wine keeps the image of a driver that has failed to start; the next start would find it as it was left.
+            // SAFETY: the loader loaded it for this start, and nothing of it runs: this returns to Wine.
+            unsafe { user::FreeLibrary(core::ptr::with_exposed_provenance_mut(base)) };
+        }
     }
     status
 }
@@ -173,6 +178,7 @@ unsafe extern "system" fn notified(reason: u32, data: *const Notification, _cont
     let Some(base) = NonNull::new(data.base) else { return };
     if reason != LOADED {
         modules::remove(base.as_ptr().addr());
+        crate::coverage::unloaded(base.as_ptr().addr());
         return;
     }
     // SAFETY: a counted string.
@@ -186,6 +192,7 @@ unsafe extern "system" fn notified(reason: u32, data: *const Notification, _cont
 fn loaded(image: Image, name: [u8; probe_protocol::verifier::NAME]) {
     let target = image.is_native() && crate::settings::is_target(&name);
     modules::add(image, name, target, false);
+    crate::coverage::loaded(image, &name);
     if !image.is_native() || image.entry() == 0 {
         return;
     }

@@ -258,6 +258,7 @@ fn usage(import: &Import) -> ImportUse {
     reply.calls = import.calls.load(Ordering::Relaxed);
     reply.irqls = import.irqls.load(Ordering::Relaxed);
     reply.highest = import.rule.map_or(255, |rule| u32::from(rule.highest));
+    reply.fallible = u32::from(import.rule.is_some_and(Rule::is_fallible));
     reply.module = import.module;
     reply
         .name

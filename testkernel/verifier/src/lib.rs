@@ -16,6 +16,7 @@ extern crate wdk_panic;
 mod bugcheck;
 mod callback;
 mod cancel;
+mod coverage;
 mod cpu;
 mod csq;
 mod delay;

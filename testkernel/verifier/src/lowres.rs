@@ -1,22 +1,27 @@
-//! Low-resources simulation: allocations of verified drivers that are made to fail. IRQL <= DISPATCH_LEVEL.
+//! Fault injection: allocations and other calls of verified drivers that are made to fail. Any IRQL.
 //!
 //! Systematically, each distinct call stack fails once: all of them as they are met, or one in each run of a workload; or by chance, with
-//! a seed; or only the n-th.
+//! a seed; or only the n-th. Call stacks are told apart by their frames in verified drivers: who called the driver makes no difference, and
+//! neither does where the driver was loaded.
 
 extern crate alloc;
 
 use alloc::collections::BTreeMap;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use probe_protocol::verifier::{ArmFaults, FRAMES, FaultMode, FaultSite, PageReply};
+use probe_protocol::verifier::{ArmFaults, FRAMES, FaultMode, FaultSite, Frame, PageReply};
 use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER};
 use zerocopy::FromZeros;
 
-use crate::stop::{self, Stack};
+use crate::modules;
+use crate::stop;
 use crate::sync::Lock;
 
 /// Frames that tell call stacks apart, unless a round says otherwise.
 const DEPTH: usize = 6;
+
+/// What tells call sites apart.
+type Key = [Frame; FRAMES];
 
 struct Site {
     hits: u32,
@@ -31,7 +36,7 @@ struct Round {
     random: u32,
     left: u32,
     depth: usize,
-    sites: BTreeMap<Stack, Site>,
+    sites: BTreeMap<Key, Site>,
 }
 
 static ROUND: Lock<Round> = Lock::new(Round {
@@ -103,18 +108,27 @@ fn decide(round: &mut Round, untried: bool) -> bool {
     }
 }
 
-/// Whether this allocation of a verified driver is to fail.
+fn key(depth: usize) -> Key {
+    let mut key = [Frame::default(); FRAMES];
+    let stack = stop::call_stack();
+    let frames = stack.iter().filter(|&&address| modules::is_target(address)).take(depth);
+    key.iter_mut()
+        .zip(frames)
+        .for_each(|(slot, &address)| *slot = stop::frame(address));
+    key
+}
+
+/// Whether this call of a verified driver is to fail.
 pub(crate) fn fails(function: &'static str, tag: u32) -> bool {
     if MODE.load(Ordering::Acquire) == FaultMode::Off as u32 {
         return false;
     }
-    let mut stack = stop::call_stack();
+    let depth = ROUND.lock().depth;
+    let key = key(depth);
     let mut round = ROUND.lock();
-    let depth = round.depth;
-    stack.iter_mut().skip(depth).for_each(|frame| *frame = 0);
-    let untried = round.sites.get(&stack).is_none_or(|site| site.failed == 0);
+    let untried = round.sites.get(&key).is_none_or(|site| site.failed == 0);
     let fail = decide(&mut round, untried);
-    let site = round.sites.entry(stack).or_insert(Site {
+    let site = round.sites.entry(key).or_insert(Site {
         hits: 0,
         failed: 0,
         tag,
@@ -128,7 +142,7 @@ pub(crate) fn fails(function: &'static str, tag: u32) -> bool {
     fail
 }
 
-/// Allocations that were made to fail, all rounds.
+/// Calls that were made to fail, all rounds.
 pub(crate) fn faults() -> u64 {
     FAULTS.load(Ordering::Relaxed)
 }
@@ -140,7 +154,7 @@ pub(crate) fn page(first: usize, room: &mut [FaultSite]) -> PageReply {
     let count = room
         .iter_mut()
         .zip(sites)
-        .map(|(to, (stack, site))| *to = site_of(stack, site))
+        .map(|(to, (key, site))| *to = site_of(key, site))
         .count();
     #[allow(clippy::cast_possible_truncation, reason = "a few thousand")]
     PageReply {
@@ -151,7 +165,7 @@ pub(crate) fn page(first: usize, room: &mut [FaultSite]) -> PageReply {
     }
 }
 
-fn site_of(stack: &Stack, site: &Site) -> FaultSite {
+fn site_of(key: &Key, site: &Site) -> FaultSite {
     let mut reply = FaultSite::new_zeroed();
     reply.hits = site.hits;
     reply.failed = site.failed;
@@ -161,13 +175,8 @@ fn site_of(stack: &Stack, site: &Site) -> FaultSite {
         .iter_mut()
         .zip(site.function.as_bytes())
         .for_each(|(to, from)| *to = *from);
-    for (slot, &address) in reply
-        .frames
-        .iter_mut()
-        .zip(stack.iter().take_while(|&&address| address != 0))
-    {
-        *slot = stop::frame(address);
-        reply.depth = reply.depth.wrapping_add(1);
-    }
+    reply.frames = *key;
+    let depth = key.iter().take_while(|frame| frame.offset != 0).count();
+    reply.depth = u32::try_from(depth).unwrap_or(0);
     reply
 }

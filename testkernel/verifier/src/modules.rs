@@ -71,6 +71,11 @@ pub(crate) fn find(address: usize) -> Option<Module> {
     MODULES.lock().iter().find(|module| module.contains(address)).copied()
 }
 
+/// The module of this name.
+pub(crate) fn named(name: &[u8; NAME]) -> Option<Module> {
+    MODULES.lock().iter().find(|module| module.name == *name).copied()
+}
+
 /// A module's name and the offset in it; no name and the address itself outside of every module.
 pub(crate) fn locate(address: usize) -> ([u8; NAME], usize) {
     find(address).map_or(([0; NAME], address), |module| {

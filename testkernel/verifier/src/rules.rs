@@ -1,4 +1,4 @@
-//! The IRQL that the documentation of each function asks for, and which functions low-resources simulation makes fail. Any IRQL.
+//! The IRQL that the documentation of each function asks for, and which functions fault injection makes fail. Any IRQL.
 //!
 //! The source is the "IRQL" row of each function's page in the driver reference. A function that is not here is not checked.
 
@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     PoolType,
     /// Returns NULL for want of memory.
     Null,
-    /// Returns STATUS_INSUFFICIENT_RESOURCES for want of memory.
+    /// Returns a status; made to fail, STATUS_INSUFFICIENT_RESOURCES.
     Status,
     /// May be called at DISPATCH_LEVEL only with WSK_NO_WAIT as the argument of this index.
     NoWait(usize),
@@ -56,48 +56,58 @@ static RULES: &[&[Rule]] = rules! {
         ExDeleteTimer
         ExUnregisterCallback
         IoDeleteSymbolicLink
+        IoUnregisterShutdownNotification
+        KeFlushQueuedDpcs
+        MmGetSystemRoutineAddress
+        NmrDeregisterClient
+        NmrDeregisterProvider
+        NmrWaitForClientDeregisterComplete
+        NmrWaitForProviderDeregisterComplete
+        PsGetVersion
+        PsRemoveLoadImageNotifyRoutine
+        PsTerminateSystemThread
+        RtlFreeAnsiString
+        RtlFreeUnicodeString
+        RtlGetVersion
+        RtlUnicodeStringToInteger
+        SeAccessCheck
+        SeCaptureSubjectContext
+        SeLockSubjectContext
+        SeReleaseSubjectContext
+        SeUnlockSubjectContext
+        WskDeregister
+        ZwClose
+        ZwMakeTemporaryObject
+        ZwUnloadDriver
+        ZwUnmapViewOfSection
+    ],
+    PASSIVE..PASSIVE Status => [
+        EtwRegister
+        IoCreateSymbolicLink
         IoGetDeviceInterfaces
         IoGetDeviceObjectPointer
         IoOpenDeviceRegistryKey
         IoOpenDriverRegistryKey
         IoRegisterShutdownNotification
         IoSetDeviceInterfaceState
-        IoUnregisterShutdownNotification
-        KeFlushQueuedDpcs
-        MmGetSystemRoutineAddress
         NmrClientAttachProvider
-        NmrDeregisterClient
-        NmrDeregisterProvider
         NmrRegisterClient
         NmrRegisterProvider
-        NmrWaitForClientDeregisterComplete
-        NmrWaitForProviderDeregisterComplete
         ObOpenObjectByPointer
         ObReferenceObjectByHandle
         PsCreateSystemThread
-        PsGetVersion
         PsSetCreateProcessNotifyRoutine
         PsSetCreateProcessNotifyRoutineEx
-        PsTerminateSystemThread
+        PsSetLoadImageNotifyRoutine
+        PsSetLoadImageNotifyRoutineEx
         RtlAnsiStringToUnicodeString
         RtlCreateRegistryKey
         RtlDeleteRegistryValue
-        RtlFreeAnsiString
-        RtlFreeUnicodeString
-        RtlGetVersion
         RtlQueryRegistryValues
         RtlUnicodeStringToAnsiString
-        RtlUnicodeStringToInteger
         RtlWriteRegistryValue
-        SeAccessCheck
-        SeCaptureSubjectContext
-        SeLockSubjectContext
         SeLocateProcessImageName
-        SeReleaseSubjectContext
-        SeUnlockSubjectContext
-        WskDeregister
         WskRegister
-        ZwClose
         ZwCreateDirectoryObject
         ZwCreateFile
         ZwCreateKey
@@ -109,7 +119,6 @@ static RULES: &[&[Rule]] = rules! {
         ZwEnumerateValueKey
         ZwFlushKey
         ZwLoadDriver
-        ZwMakeTemporaryObject
         ZwMapViewOfSection
         ZwOpenFile
         ZwOpenKey
@@ -124,12 +133,18 @@ static RULES: &[&[Rule]] = rules! {
         ZwSetInformationFile
         ZwSetSecurityObject
         ZwSetValueKey
-        ZwUnloadDriver
-        ZwUnmapViewOfSection
         ZwWriteFile
     ],
-    PASSIVE..PASSIVE Status => [EtwRegister IoCreateSymbolicLink],
-    PASSIVE..APC Status => [IoCreateDevice PcwRegister PcwCreateInstance],
+    PASSIVE..APC Status => [
+        IoCreateDevice
+        PcwCreateInstance
+        PcwRegister
+        PsLookupProcessByProcessId
+        RtlAddAccessAllowedAce
+        RtlCreateAcl
+        RtlCreateSecurityDescriptor
+        RtlSetDaclSecurityDescriptor
+    ],
     PASSIVE..APC Plain => [
         ExAcquireFastMutex
         ExAcquireResourceExclusiveLite
@@ -149,12 +164,7 @@ static RULES: &[&[Rule]] = rules! {
         PcwUnregister
         ProbeForRead
         ProbeForWrite
-        PsLookupProcessByProcessId
-        RtlCreateAcl
-        RtlAddAccessAllowedAce
-        RtlCreateSecurityDescriptor
         RtlLengthSecurityDescriptor
-        RtlSetDaclSecurityDescriptor
     ],
     APC..APC Plain => [ExReleaseFastMutex],
     PASSIVE..DISPATCH Wait(4) => [KeWaitForSingleObject KeWaitForMutexObject],
@@ -258,11 +268,8 @@ static RULES: &[&[Rule]] = rules! {
         KeReleaseSpinLock
         KeReleaseSpinLockFromDpcLevel
     ],
+    PASSIVE..HIGH Status => [EtwWrite EtwWriteEx EtwWriteString EtwWriteTransfer],
     PASSIVE..HIGH Plain => [
-        EtwWrite
-        EtwWriteEx
-        EtwWriteString
-        EtwWriteTransfer
         DbgPrint
         DbgPrintEx
         ExInitializeRundownProtection
@@ -294,6 +301,13 @@ static RULES: &[&[Rule]] = rules! {
         RtlZeroMemory
     ],
 };
+
+impl Rule {
+    /// Whether fault injection makes it fail.
+    pub(crate) fn is_fallible(&self) -> bool {
+        matches!(self.kind, Pool2 | PoolType | Null | Status)
+    }
+}
 
 /// The rule of a function.
 pub(crate) fn find(name: &[u8]) -> Option<&'static Rule> {

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use probe_protocol::verifier::flags;
 
+use crate::coverage::{self, EXCEPTION_BREAKPOINT};
 use crate::settings;
 use crate::stop::{self, Code, Stack};
 use crate::sync::Lock;
@@ -215,6 +216,9 @@ unsafe extern "system" fn handler(pointers: *mut c_void) -> i32 {
         let pointers = &*pointers.cast::<Pointers>();
         (&*pointers.record, pointers.context)
     };
+    if record.code == EXCEPTION_BREAKPOINT && coverage::met(record.address, context) {
+        return CONTINUE_EXECUTION;
+    }
     let [access, address] = record.information;
     let fault = if record.code == EXCEPTION_ACCESS_VIOLATION {
         judge(address)

@@ -135,6 +135,14 @@ pub(crate) fn walk(context: *const c_void, frames: &mut [usize]) {
     }
 }
 
+/// Makes an exception's context go on at this instruction.
+pub(crate) fn set_instruction(context: *mut c_void, instruction: usize) {
+    // SAFETY: the dispatcher's context, which it resumes from.
+    let context = unsafe { &mut *context.cast::<Context>() };
+    // SAFETY: a word of the context.
+    unsafe { context.word(CONTEXT_RIP).write(instruction) };
+}
+
 /// Makes an exception's context go on elsewhere, with a value in the result register.
 pub(crate) fn redirect(context: *mut c_void, stack: usize, instruction: usize, result: usize) {
     // SAFETY: the dispatcher's context, which it resumes from.

@@ -52,6 +52,7 @@ unsafe extern "system" {
     fn HeapFree(heap: *mut c_void, flags: u32, block: *mut c_void) -> i32;
     pub(crate) fn QueryPerformanceCounter(count: *mut i64) -> i32;
     pub(crate) fn QueryPerformanceFrequency(frequency: *mut i64) -> i32;
+    pub(crate) fn FreeLibrary(module: *mut c_void) -> i32;
     pub(crate) fn Sleep(milliseconds: u32);
     pub(crate) fn SwitchToThread() -> i32;
     pub(crate) fn VirtualAlloc(address: *mut c_void, bytes: usize, kind: u32, protection: u32) -> *mut c_void;

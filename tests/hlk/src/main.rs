@@ -15,10 +15,14 @@ mod check;
 #[cfg(windows)]
 mod context;
 #[cfg(windows)]
+mod coverage;
+#[cfg(windows)]
 mod demo;
 #[cfg(windows)]
 #[allow(unsafe_code, reason = "calls the operating system")]
 mod device;
+#[cfg(windows)]
+mod faults;
 #[cfg(windows)]
 mod fidelity;
 #[cfg(windows)]
@@ -64,6 +68,9 @@ enum Command {
     List(Selection),
     /// Run the tests
     Run(RunOptions),
+    /// Run the tests with each call of the filter that can fail failing once (test kernel only)
+    #[cfg(windows)]
+    Faults(faults::FaultOptions),
     /// Run the conformance vectors of a file that need a driver, through the filter in strict mode
     #[cfg(windows)]
     Vectors(vectors::VectorOptions),
@@ -112,6 +119,15 @@ struct RunOptions {
     /// Show every call that the tests make
     #[arg(long)]
     trace: bool,
+    /// How often `stop::cycles` loads and unloads the filter
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    cycles: u32,
+    /// Watch which of these instructions of wskguard.sys run: a file of offsets (test kernel only)
+    #[arg(long, value_name = "FILE", requires = "covered")]
+    cover: Option<PathBuf>,
+    /// Write those that did to a file
+    #[arg(long, value_name = "FILE", requires = "cover")]
+    covered: Option<PathBuf>,
     /// Repeat the selection this many times
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     repeat: u32,
@@ -138,28 +154,20 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::List(selection) => runner::list(&selection),
         Command::Run(options) => runner::run(&options),
-        Command::Bench(options) => match bench::run(&options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("hlk: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
-        Command::Vectors(options) => told(vectors::run(&options)),
-        Command::Demo(options) => told(demo::run(&options)),
-        Command::Leftovers => told(demo::leftovers()),
+        Command::Vectors(options) => told(vectors::run(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Faults(options) => told(faults::run(options)),
+        Command::Bench(options) => told(bench::run(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Demo(options) => told(demo::run(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Leftovers => told(demo::leftovers().map(|()| ExitCode::SUCCESS)),
     }
 }
 
 #[cfg(windows)]
-fn told(outcome: anyhow::Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hlk: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+fn told(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("hlk: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 #[cfg(not(windows))]

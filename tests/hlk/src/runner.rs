@@ -68,13 +68,18 @@ pub(crate) use tests;
 
 /// A test and the provider it runs against.
 #[derive(Clone, Copy, Debug)]
-struct Case {
-    test: Test,
+pub(crate) struct Case {
+    pub(crate) test: Test,
     npi: Npi,
 }
 
 impl Case {
-    fn name(&self) -> String {
+    /// Whether the filter has to do with it.
+    pub(crate) fn reaches_filter(&self) -> bool {
+        self.npi != Npi::System
+    }
+
+    pub(crate) fn name(&self) -> String {
         let path = match (self.test.paths, self.npi) {
             (Paths::Both, Npi::System) => "::direct",
             (Paths::Both, _) => "::filtered",
@@ -84,7 +89,7 @@ impl Case {
     }
 }
 
-fn cases(selection: &Selection) -> Vec<Case> {
+pub(crate) fn cases(selection: &Selection) -> Vec<Case> {
     let scripts = suites::ALL.iter().copied().flatten().copied();
     let all = scripts.chain(suites::vectors::tests()).flat_map(|test| {
         let npis: &[Npi] = match test.paths {
@@ -109,30 +114,57 @@ pub(crate) fn list(selection: &Selection) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The body, then the end of its session, which has conditions of its own.
-fn carry_out(case: &Case, services: &Services) -> Result<()> {
-    let context = Context::new(services, case.npi)?;
+/// How a test went.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) body: Result<()>,
+    /// The end of its session, which has conditions of its own.
+    pub(crate) end: Result<()>,
+}
+
+impl Course {
+    fn failed(error: anyhow::Error) -> Self {
+        Self {
+            body: Err(error),
+            end: Ok(()),
+        }
+    }
+}
+
+fn carry_out(case: &Case, services: &Services) -> Course {
+    let context = match Context::new(services, case.npi) {
+        Ok(context) => context,
+        Err(error) => return Course::failed(error),
+    };
     let body = catch_unwind(AssertUnwindSafe(|| match case.test.body {
         Body::Script(script) => script(&context),
         Body::Vector(vector) => suites::vectors::run(&context, vector),
     }))
     .unwrap_or_else(|_| Err(anyhow!("the test panicked")));
-    let end = context.finish();
-    body.and(end)
+    Course {
+        body,
+        end: context.finish(),
+    }
 }
 
-fn run_case(case: Case, services: &Services, limit: Duration) -> Verdict {
+/// Runs a test on a thread of its own. `limit` in seconds; it and the test's own limit are stretched by `slower`.
+pub(crate) fn run_case(case: Case, services: &Services, limit: u64, slower: u64) -> Course {
     let (sender, receiver) = mpsc::channel();
     let services = services.clone();
+    let limit = Duration::from_secs(case.test.limit.unwrap_or(limit) * slower);
     // The runner does not wait for a thread that is stuck.
     thread::spawn(move || sender.send(carry_out(&case, &services)));
-    match receiver.recv_timeout(limit) {
-        Ok(Ok(())) => Verdict::Pass,
-        Ok(Err(error)) => match error.downcast_ref::<Skip>() {
+    let course = receiver.recv_timeout(limit);
+    course.unwrap_or_else(|_| Course::failed(anyhow!("not finished after {limit:?}")))
+}
+
+fn verdict(course: Course) -> Verdict {
+    match course.body.and(course.end) {
+        Ok(()) => Verdict::Pass,
+        Err(error) => match error.downcast_ref::<Skip>() {
             Some(skip) => Verdict::Skip(skip.0.clone()),
             None => Verdict::Fail(format!("{error:#}")),
         },
-        Err(_) => Verdict::Fail(format!("not finished after {limit:?}")),
     }
 }
 
@@ -154,14 +186,19 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
         probe: options.probe.clone(),
         probe2: options.probe2.clone(),
     };
+    suites::CYCLES.store(options.cycles, Ordering::Relaxed);
+    let begun = options.cover.as_deref().map_or(Ok(()), crate::coverage::begin);
+    if let Err(error) = begun {
+        eprintln!("hlk: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let cases = cases(&options.selection);
     let mut outcomes = Vec::new();
     let mut watch = Watch::begin();
     for _ in 0..options.repeat {
         for case in &cases {
             let started = Instant::now();
-            let limit = Duration::from_secs(case.test.limit.unwrap_or(options.limit));
-            let verdict = run_case(*case, &services, limit);
+            let verdict = verdict(run_case(*case, &services, options.limit, 1));
             let verdict = judge(verdict, &watch.new_stops());
             let outcome = Outcome {
                 name: case.name(),
@@ -195,7 +232,7 @@ fn write_reports(options: &RunOptions, outcomes: &[Outcome]) -> Result<()> {
     if let Some(path) = &options.junit {
         report::junit(path, outcomes)?;
     }
-    Ok(())
+    options.covered.as_deref().map_or(Ok(()), crate::coverage::end)
 }
 
 fn show(outcome: &Outcome, verbose: bool) {

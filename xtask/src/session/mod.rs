@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) wskguard: Option<PathBuf>,
     /// Drivers to leave out: verifier, netio, probe, wskguard.
     pub(crate) without: Vec<String>,
+    /// What verifier.sys checks, as its registry value; its standard without.
+    pub(crate) verifier: Option<u32>,
 }
 
 impl Options {
@@ -49,6 +51,7 @@ impl Options {
             drivers: layout.out(),
             wskguard: None,
             without: Vec::new(),
+            verifier: None,
         }
     }
 
@@ -105,7 +108,11 @@ impl Session {
     fn load(&self, layout: &Layout, options: &Options) -> Result<()> {
         // First, since what it supplies must be there when the others are linked.
         if options.has("verifier") {
-            self.add_driver("verifier", &options.drivers.join("verifier.sys"))?;
+            self.create_service("verifier", &options.drivers.join("verifier.sys"))?;
+            if let Some(flags) = options.verifier {
+                self.set_flags(flags)?;
+            }
+            self.start_service("verifier")?;
         }
         if options.has("wskguard") {
             let driver = options
@@ -125,14 +132,37 @@ impl Session {
 
     /// Installs a copy of `file` as the kernel service `name` and starts it.
     pub(crate) fn add_driver(&self, name: &str, file: &Path) -> Result<()> {
+        self.create_service(name, file)?;
+        self.start_service(name)
+    }
+
+    fn create_service(&self, name: &str, file: &Path) -> Result<()> {
         place(file, &self.prefix.join(DRIVERS_FOLDER).join(name).with_extension("sys"))?;
         let binary = format!("C:\\windows\\system32\\drivers\\{name}.sys");
         let mut create = self.wine("sc");
         create.args([
             "create", name, "type=", "kernel", "start=", "demand", "group=", GROUP, "binPath=", &binary,
         ]);
-        self.step(&mut create).with_context(|| format!("installing {name}"))?;
-        self.start_service(name)
+        self.step(&mut create)
+            .with_context(|| format!("installing {name}"))
+            .map(drop)
+    }
+
+    fn set_flags(&self, flags: u32) -> Result<()> {
+        let key = r"HKLM\System\CurrentControlSet\Services\verifier\Parameters";
+        let mut add = self.wine("reg");
+        add.args([
+            "add",
+            key,
+            "/v",
+            "Flags",
+            "/t",
+            "REG_DWORD",
+            "/d",
+            &flags.to_string(),
+            "/f",
+        ]);
+        self.step(&mut add).context("the verifier's flags").map(drop)
     }
 
     /// Installs wskguard the way Windows would: from its INF, by `SetupAPI`. The INF's service starts as it is installed.

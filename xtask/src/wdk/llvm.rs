@@ -43,6 +43,11 @@ impl Llvm {
         self.prefix.join("bin/llvm-ar")
     }
 
+    /// Another of its programs.
+    pub(crate) fn tool(&self, name: &str) -> PathBuf {
+        self.prefix.join("bin").join(name)
+    }
+
     pub(crate) fn symbolizer(&self) -> PathBuf {
         self.prefix.join("bin/llvm-symbolizer")
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, bail};
 use wskguard_abi::{
     ABI_VERSION, AuditEntry, AuditReply, Code, CountersReply, DrainReply, DrainRequest, EndpointInfo, GetPolicyRequest,
     Header, ListEndpointsRequest, ListReply, PolicyReply, QueryEndpointRequest, RangeRequest, ReadAuditRequest,
@@ -522,7 +522,10 @@ impl Waiting {
         let thread =
             thread::spawn(move || shared.control(Code::WaitAudit as u32, request.as_bytes().to_vec(), 65_536, limit));
         thread::sleep(Duration::from_millis(200));
-        ensure!(!thread.is_finished(), "the wait did not pend");
+        if thread.is_finished() {
+            let (completion, _) = thread.join().map_err(|_| anyhow!("the thread panicked"))??;
+            bail!("the wait did not pend: {}", status::name(completion.status));
+        }
         Ok(Self(thread))
     }
 

@@ -16,7 +16,12 @@ mod policy;
 mod stop;
 pub(crate) mod vectors;
 
+use std::sync::atomic::AtomicU32;
+
 use crate::runner::Test;
+
+/// How often `stop::cycles` loads and unloads the filter.
+pub(crate) static CYCLES: AtomicU32 = AtomicU32::new(10);
 
 /// All of them, in the order in which they run.
 pub(crate) const ALL: &[&[Test]] = &[
