@@ -150,7 +150,9 @@ fn core_lines(layout: &Layout) -> Result<Lines> {
             "--target-dir",
         ])
         .arg(&folder)
-        .env("RUSTFLAGS", "-C instrument-coverage");
+        .env("RUSTFLAGS", "-C instrument-coverage")
+        // Build scripts and macros count too, and would write where they run.
+        .env("LLVM_PROFILE_FILE", folder.join("build/%p-%m.profraw"));
     let messages = command::output(&mut build)?;
     let mut tests = BTreeSet::new();
     for message in messages
