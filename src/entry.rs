@@ -7,6 +7,8 @@ use wdk_sys::{
     ntddk::RtlGetVersion,
 };
 
+use crate::bypass::Watch;
+use crate::client::Edge;
 use crate::device::Device;
 use crate::guard::{Guard, guard};
 use crate::images;
@@ -16,7 +18,7 @@ use crate::nmr::UpperEdge;
 const LOWEST_BUILD: u32 = 19041;
 
 /// What unloading undoes. Touched by DriverEntry and DriverUnload only, which never run at the same time.
-struct Stages(UnsafeCell<Option<(Device, UpperEdge)>>);
+struct Stages(UnsafeCell<Option<(Device, Edges)>>);
 // SAFETY: see the type.
 unsafe impl Sync for Stages {}
 
@@ -40,21 +42,54 @@ pub unsafe extern "system" fn driver_entry(driver: PDRIVER_OBJECT, _registry_pat
     }
 }
 
-unsafe fn start(driver: PDRIVER_OBJECT) -> Result<(Device, UpperEdge), NTSTATUS> {
+/// All through which others reach the driver but its device.
+struct Edges {
+    notices: Watch,
+    own: UpperEdge,
+    transparent: Option<UpperEdge>,
+}
+
+impl Edges {
+    fn open() -> Result<Self, NTSTATUS> {
+        images::start()?;
+        let notices = Watch::register().inspect_err(|_| images::stop())?;
+        match UpperEdge::register(Edge::Own) {
+            Ok(own) => Ok(Self {
+                notices,
+                own,
+                transparent: guard().transparent.start(),
+            }),
+            Err(status) => {
+                notices.deregister();
+                images::stop();
+                Err(status)
+            }
+        }
+    }
+
+    fn close(self) {
+        if let Some(transparent) = self.transparent {
+            transparent.deregister();
+        }
+        self.own.deregister();
+        self.notices.deregister();
+        images::stop();
+    }
+}
+
+unsafe fn start(driver: PDRIVER_OBJECT) -> Result<(Device, Edges), NTSTATUS> {
     let windows = windows_version()?;
     // SAFETY: as the caller promises.
     let device = unsafe { Device::create(driver) }?;
     Guard::create(driver, device.object(), windows)?;
-    let upper = images::start().and_then(|()| UpperEdge::register().inspect_err(|_| images::stop()));
-    let upper = upper.inspect_err(|_| Guard::destroy())?;
+    let edges = Edges::open().inspect_err(|_| Guard::destroy())?;
     // The device answers from here on.
     if let Err(status) = device.publish() {
-        upper.deregister();
-        images::stop();
+        edges.close();
         Guard::destroy();
         return Err(status);
     }
-    Ok((device, upper))
+    Ok((device, edges))
 }
 
 fn windows_version() -> Result<[u32; 3], NTSTATUS> {
@@ -82,10 +117,9 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
     // Had draining ended between the I/O manager's look at DriverUnload and this call, clients would have to be waited for.
     guard().clients.lock().drain(true);
     // SAFETY: nobody else touches it now.
-    if let Some((device, upper)) = unsafe { (*STAGES.0.get()).take() } {
+    if let Some((device, edges)) = unsafe { (*STAGES.0.get()).take() } {
         Device::unpublish();
-        upper.deregister();
-        images::stop();
+        edges.close();
         Guard::destroy();
         drop(device);
     }

@@ -29,6 +29,7 @@ use crate::endpoint::Endpoint;
 use crate::ioctl::Waiters;
 use crate::parameters::Parameters;
 use crate::policy::PolicyInForce;
+use crate::transparent::Transparent;
 
 /// Pool tags, as they read in a dump.
 pub const TAG_CLIENT: u32 = u32::from_le_bytes(*b"WsGc");
@@ -64,6 +65,7 @@ pub struct Guard {
     pub policy: PolicyInForce,
     pub clients: SpinLock<Clients>,
     pub waiters: Waiters,
+    pub transparent: Transparent,
     /// Live endpoints, listed or not.
     pub live: AtomicU32,
     pub device: *mut DEVICE_OBJECT,
@@ -115,6 +117,7 @@ impl Guard {
             policy: PolicyInForce::new(processors)?,
             clients: SpinLock::new(Clients::new()),
             waiters: Waiters::new(),
+            transparent: Transparent::new(parameters.transparent),
             live: AtomicU32::new(0),
             device,
             driver,

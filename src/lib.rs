@@ -23,6 +23,7 @@ extern crate wdk_panic;
 
 mod alive;
 mod audit;
+mod bypass;
 mod callback;
 mod client;
 mod control;
@@ -39,6 +40,7 @@ mod parameters;
 mod policy;
 mod request;
 mod sockaddr;
+mod transparent;
 mod upper;
 mod work;
 

@@ -1,19 +1,24 @@
 //! The two edges as NMR sees them: a provider of wskguard's own NPI above, and below, for each client, one client of the system's
-//! provider. Upper and lower binding live and die together. Attach at `PASSIVE_LEVEL`, detach and cleanup at <= `DISPATCH_LEVEL`.
+//! provider. Upper and lower binding live and die together. In transparent mode the provider is registered at the system's NPI as
+//! well. Attach at `PASSIVE_LEVEL`, detach and cleanup at <= `DISPATCH_LEVEL`.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use wdk_sys::{GUID, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS};
 use wsk_sys::{
-    HANDLE, MAKE_WSK_VERSION, MIT_GUID, NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_MODULEID_VALUE,
+    HANDLE, MAKE_WSK_VERSION, MIT_GUID, NPI_CLIENT_ATTACH_PROVIDER_FN, NPI_CLIENT_CHARACTERISTICS,
+    NPI_CLIENT_DETACH_PROVIDER_FN, NPI_MODULEID, NPI_MODULEID_VALUE, NPI_PROVIDER_ATTACH_CLIENT_FN,
     NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE, NPI_WSK_INTERFACE_ID, NPIID, NmrClientAttachProvider,
-    NmrDeregisterProvider, NmrRegisterProvider, NmrWaitForProviderDeregisterComplete, WSK_CLIENT_DISPATCH,
-    WSK_PROVIDER_CHARACTERISTICS, WSK_PROVIDER_DISPATCH,
+    NmrDeregisterProvider, NmrRegisterProvider, NmrWaitForProviderDeregisterComplete, WSK_PROVIDER_CHARACTERISTICS,
+    WSK_PROVIDER_DISPATCH,
 };
-use wskguard_abi::{GuidFields, WSKGUARD_CLIENT_MODULE_ID, WSKGUARD_NPI_ID, WSKGUARD_PROVIDER_MODULE_ID};
+use wskguard_abi::{
+    GuidFields, WSKGUARD_BYPASS_NPI_ID, WSKGUARD_CLIENT_MODULE_ID, WSKGUARD_NPI_ID, WSKGUARD_PROVIDER_MODULE_ID,
+};
 
-use crate::client::{Client, Upper};
+use crate::bypass;
+use crate::client::{Client, Edge, Upper};
 
 const fn guid((data1, data2, data3, data4): GuidFields) -> GUID {
     GUID {
@@ -39,7 +44,7 @@ const fn size_u16<T>() -> u16 {
 
 /// A constant that NMR is given the address of.
 #[repr(transparent)]
-struct Shared<T>(T);
+pub struct Shared<T>(pub T);
 // SAFETY: never written.
 unsafe impl<T> Sync for Shared<T> {}
 
@@ -52,45 +57,57 @@ static VERSIONS: Shared<WSK_PROVIDER_CHARACTERISTICS> = Shared(WSK_PROVIDER_CHAR
     LowestVersion: MAKE_WSK_VERSION(1, 0),
 });
 
-static PROVIDER: Shared<NPI_PROVIDER_CHARACTERISTICS> = Shared(NPI_PROVIDER_CHARACTERISTICS {
-    Version: 0,
-    Length: size_u16::<NPI_PROVIDER_CHARACTERISTICS>(),
-    ProviderAttachClient: Some(attach_client),
-    ProviderDetachClient: Some(detach_client),
-    ProviderCleanupBindingContext: Some(cleanup_client),
-    ProviderRegistrationInstance: NPI_REGISTRATION_INSTANCE {
+const fn provider(npi: *const NPIID, attach: NPI_PROVIDER_ATTACH_CLIENT_FN) -> Shared<NPI_PROVIDER_CHARACTERISTICS> {
+    Shared(NPI_PROVIDER_CHARACTERISTICS {
         Version: 0,
-        Size: size_u16::<NPI_REGISTRATION_INSTANCE>(),
-        NpiId: &raw const OWN_NPI,
-        ModuleId: (&raw const PROVIDER_MODULE).cast(),
-        Number: 0,
-        NpiSpecificCharacteristics: (&raw const VERSIONS).cast(),
-    },
-});
+        Length: size_u16::<NPI_PROVIDER_CHARACTERISTICS>(),
+        ProviderAttachClient: Some(attach),
+        ProviderDetachClient: Some(detach_client),
+        ProviderCleanupBindingContext: Some(cleanup_client),
+        ProviderRegistrationInstance: NPI_REGISTRATION_INSTANCE {
+            Version: 0,
+            Size: size_u16::<NPI_REGISTRATION_INSTANCE>(),
+            NpiId: npi,
+            ModuleId: (&raw const PROVIDER_MODULE).cast(),
+            Number: 0,
+            NpiSpecificCharacteristics: (&raw const VERSIONS).cast(),
+        },
+    })
+}
+
+static OWN: Shared<NPI_PROVIDER_CHARACTERISTICS> = provider(&raw const OWN_NPI, attach_own);
+static TRANSPARENT: Shared<NPI_PROVIDER_CHARACTERISTICS> = provider(&raw const WSK_NPI, attach_transparent);
+
+const fn client(
+    npi: *const NPIID,
+    attach: NPI_CLIENT_ATTACH_PROVIDER_FN,
+    detach: NPI_CLIENT_DETACH_PROVIDER_FN,
+) -> Shared<NPI_CLIENT_CHARACTERISTICS> {
+    Shared(NPI_CLIENT_CHARACTERISTICS {
+        Version: 0,
+        Length: size_u16::<NPI_CLIENT_CHARACTERISTICS>(),
+        ClientAttachProvider: Some(attach),
+        ClientDetachProvider: Some(detach),
+        ClientCleanupBindingContext: None,
+        ClientRegistrationInstance: NPI_REGISTRATION_INSTANCE {
+            Version: 0,
+            Size: size_u16::<NPI_REGISTRATION_INSTANCE>(),
+            NpiId: npi,
+            ModuleId: (&raw const CLIENT_MODULE).cast(),
+            Number: 0,
+            NpiSpecificCharacteristics: core::ptr::null(),
+        },
+    })
+}
 
 /// What each lower edge registers; its context is the client it is for.
-pub static LOWER: LowerCharacteristics = LowerCharacteristics(NPI_CLIENT_CHARACTERISTICS {
-    Version: 0,
-    Length: size_u16::<NPI_CLIENT_CHARACTERISTICS>(),
-    ClientAttachProvider: Some(attach_provider),
-    ClientDetachProvider: Some(detach_provider),
-    ClientCleanupBindingContext: None,
-    ClientRegistrationInstance: NPI_REGISTRATION_INSTANCE {
-        Version: 0,
-        Size: size_u16::<NPI_REGISTRATION_INSTANCE>(),
-        NpiId: &raw const WSK_NPI,
-        ModuleId: (&raw const CLIENT_MODULE).cast(),
-        Number: 0,
-        NpiSpecificCharacteristics: core::ptr::null(),
-    },
-});
+pub static LOWER: Shared<NPI_CLIENT_CHARACTERISTICS> = client(&raw const WSK_NPI, attach_provider, detach_provider);
 
-/// See [`LOWER`].
-pub struct LowerCharacteristics(pub NPI_CLIENT_CHARACTERISTICS);
-// SAFETY: never written.
-unsafe impl Sync for LowerCharacteristics {}
+static BYPASS_NPI: NPIID = guid(WSKGUARD_BYPASS_NPI_ID);
+/// With what the notices of bypassing clients are found.
+pub static NOTICES: Shared<NPI_CLIENT_CHARACTERISTICS> = client(&raw const BYPASS_NPI, bypass::attach, bypass::detach);
 
-/// The registration of the upper edge.
+/// A registration of the upper edge.
 pub struct UpperEdge(HANDLE);
 
 // SAFETY: the handle is NMR's and may be used on any thread.
@@ -99,12 +116,15 @@ unsafe impl Send for UpperEdge {}
 unsafe impl Sync for UpperEdge {}
 
 impl UpperEdge {
-    /// Offers wskguard's NPI. `PASSIVE_LEVEL`. Clients may attach before this returns.
-    pub fn register() -> Result<Self, NTSTATUS> {
+    /// Offers wskguard's provider. `PASSIVE_LEVEL`. Clients may attach before this returns.
+    pub fn register(edge: Edge) -> Result<Self, NTSTATUS> {
+        let characteristics = match edge {
+            Edge::Own => &raw const OWN.0,
+            Edge::Transparent => &raw const TRANSPARENT.0,
+        };
         let mut handle = core::ptr::null_mut();
         // SAFETY: the characteristics are static, and every callback is prepared to run from now on.
-        let status =
-            unsafe { NmrRegisterProvider((&raw const PROVIDER).cast(), core::ptr::null_mut(), &raw mut handle) };
+        let status = unsafe { NmrRegisterProvider(characteristics, core::ptr::null_mut(), &raw mut handle) };
         if status < 0 { Err(status) } else { Ok(Self(handle)) }
     }
 
@@ -118,7 +138,7 @@ impl UpperEdge {
     }
 }
 
-unsafe extern "system" fn attach_client(
+unsafe extern "system" fn attach_own(
     binding: HANDLE,
     _context: *mut c_void,
     instance: *const NPI_REGISTRATION_INSTANCE,
@@ -127,22 +147,49 @@ unsafe extern "system" fn attach_client(
     binding_context: *mut *mut c_void,
     provider_dispatch: *mut *const c_void,
 ) -> NTSTATUS {
-    let dispatch = client_dispatch.cast::<WSK_CLIENT_DISPATCH>();
-    if dispatch.is_null() {
+    let upper = Upper {
+        edge: Edge::Own,
+        binding,
+        context: client_context,
+        dispatch: client_dispatch.cast(),
+    };
+    // SAFETY: NMR hands over the client's registration, valid for the call, and its out parameters.
+    unsafe { attach_client(upper, instance, binding_context, provider_dispatch) }
+}
+
+unsafe extern "system" fn attach_transparent(
+    binding: HANDLE,
+    _context: *mut c_void,
+    instance: *const NPI_REGISTRATION_INSTANCE,
+    client_context: *mut c_void,
+    client_dispatch: *const c_void,
+    binding_context: *mut *mut c_void,
+    provider_dispatch: *mut *const c_void,
+) -> NTSTATUS {
+    let upper = Upper {
+        edge: Edge::Transparent,
+        binding,
+        context: client_context,
+        dispatch: client_dispatch.cast(),
+    };
+    // SAFETY: NMR hands over the client's registration, valid for the call, and its out parameters.
+    unsafe { attach_client(upper, instance, binding_context, provider_dispatch) }
+}
+
+unsafe fn attach_client(
+    upper: Upper,
+    instance: *const NPI_REGISTRATION_INSTANCE,
+    binding_context: *mut *mut c_void,
+    provider_dispatch: *mut *const c_void,
+) -> NTSTATUS {
+    if upper.dispatch.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
-    // SAFETY: NMR hands over the client's registration, valid for the call.
+    // SAFETY: as the caller promises.
     let module = unsafe { module_guid(instance) };
-    match Client::attach(
-        Upper {
-            binding,
-            context: client_context,
-            dispatch,
-        },
-        module,
-    ) {
+    match Client::attach(upper, module) {
         Ok(client) => {
-            // SAFETY: both are NMR's out parameters.
+            // SAFETY: as the caller promises.
             unsafe { binding_context.write(client.as_ptr().cast()) };
             // SAFETY: the client lives until its cleanup, and its dispatch table with it.
             let table: *const WSK_PROVIDER_DISPATCH = unsafe { client.as_ref() }.provider_dispatch();
@@ -209,7 +256,7 @@ unsafe extern "system" fn detach_provider(context: *mut c_void) -> NTSTATUS {
 }
 
 /// The module id of a registration as the GUID's bytes; zeros when it has none, or one of another kind.
-unsafe fn module_guid(instance: *const NPI_REGISTRATION_INSTANCE) -> [u8; 16] {
+pub unsafe fn module_guid(instance: *const NPI_REGISTRATION_INSTANCE) -> [u8; 16] {
     // SAFETY: the caller's instance is NULL or valid.
     let module = unsafe { instance.as_ref() }.map_or(core::ptr::null(), |instance| instance.ModuleId);
     // SAFETY: a registration's module id is NULL or valid while it is registered.

@@ -17,12 +17,15 @@ pub struct Parameters {
     pub endpoints: u32,
     /// Audit records that each processor keeps; a power of two.
     pub records: u32,
+    /// Whether to register at the system's NPI as well. Experimental.
+    pub transparent: bool,
 }
 
 impl Parameters {
     const DEFAULT: Self = Self {
         endpoints: 1 << 20,
         records: 4096,
+        transparent: false,
     };
 
     /// Reads them; without a key they are the defaults.
@@ -30,6 +33,7 @@ impl Parameters {
         const KEY_READ: u32 = 0x0002_0019;
         static ENDPOINTS: [u16; 16] = wide("MaximumEndpoints");
         static RECORDS: [u16; 18] = wide("AuditRecordsPerCpu");
+        static TRANSPARENT: [u16; 11] = wide("Transparent");
         let mut key: HANDLE = core::ptr::null_mut();
         let kind = _DRIVER_REGKEY_TYPE::DriverRegKeyParameters;
         // SAFETY: the driver object is ours, and the out parameter.
@@ -39,6 +43,7 @@ impl Parameters {
         }
         let endpoints = number(key, &mut counted(&ENDPOINTS));
         let records = number(key, &mut counted(&RECORDS));
+        let transparent = number(key, &mut counted(&TRANSPARENT));
         // SAFETY: opened above.
         let _ = unsafe { ZwClose(key) };
         let allowed = 1..=wskguard_core::table::MAX_ENDPOINTS;
@@ -49,6 +54,7 @@ impl Parameters {
             records: records
                 .filter(|number| number.is_power_of_two() && (64..=1 << 20).contains(number))
                 .unwrap_or(Self::DEFAULT.records),
+            transparent: transparent == Some(1),
         }
     }
 }

@@ -3,6 +3,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use wsk_sys::WSK_PROVIDER_DISPATCH;
+
 use super::Client;
 use crate::guard::guard;
 
@@ -33,9 +35,15 @@ impl Clients {
         if self.draining {
             return None;
         }
+        let id = self.new_id()?;
+        self.count = self.count.checked_add(1)?;
+        Some(id)
+    }
+
+    /// An id that no client had before.
+    pub fn new_id(&mut self) -> Option<u32> {
         let id = self.next_id;
         self.next_id = id.checked_add(1)?;
-        self.count = self.count.checked_add(1)?;
         Some(id)
     }
 
@@ -92,6 +100,12 @@ impl Clients {
                 return;
             }
         }
+    }
+
+    /// Whether a client was handed this table.
+    pub fn has_table(&self, table: *const WSK_PROVIDER_DISPATCH) -> bool {
+        self.iter()
+            .any(|client| core::ptr::eq(client.provider_dispatch(), table))
     }
 
     /// Newest first.

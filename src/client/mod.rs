@@ -22,6 +22,7 @@ use wsk_sys::{
     HANDLE, NmrProviderDetachClientComplete, SIZE_T, ULONG, WSK_CLIENT_DISPATCH, WSK_EVENT_CALLBACK_CONTROL,
     WSK_PROVIDER_DISPATCH, WSK_SET_STATIC_EVENT_CALLBACKS,
 };
+use wskguard_abi::{ClientInfo, client_flags};
 use wskguard_core::{
     audit::Happened,
     counters::Counter,
@@ -31,9 +32,28 @@ use wskguard_core::{
 use crate::guard::{self, TAG_CLIENT, guard};
 use crate::{audit, images, upper};
 
+/// At which NPI a client attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// wskguard's own.
+    Own,
+    /// The system's, in transparent mode.
+    Transparent,
+}
+
+impl Edge {
+    const fn flag(self) -> u16 {
+        match self {
+            Self::Own => client_flags::OWN_NPI,
+            Self::Transparent => client_flags::TRANSPARENT,
+        }
+    }
+}
+
 /// The binding above, as NMR described it.
 #[derive(Clone, Copy)]
 pub struct Upper {
+    pub edge: Edge,
     pub binding: HANDLE,
     pub context: *mut c_void,
     pub dispatch: *const WSK_CLIENT_DISPATCH,
@@ -219,22 +239,15 @@ impl Client {
         self.counts.holds.load(Ordering::Relaxed).saturating_sub(1)
     }
 
-    pub fn info(&self) -> wskguard_abi::ClientInfo {
-        let mut image = [0; 64];
-        let mut image_length = 0_u32;
-        for (to, from) in image.iter_mut().zip(self.image.as_bytes()) {
-            *to = *from;
-            image_length = image_length.saturating_add(1);
-        }
-        wskguard_abi::ClientInfo {
+    pub fn info(&self) -> ClientInfo {
+        ClientInfo {
             id: self.id,
             version: self.dispatch.Version,
-            flags: wskguard_abi::client_flags::OWN_NPI,
+            flags: self.upper.edge.flag(),
             module_id: self.module_id,
             attached: self.attached,
             endpoints: self.endpoints(),
-            image_length,
-            image,
+            ..client_info(&self.image)
         }
     }
 
@@ -257,6 +270,25 @@ impl Client {
             unsafe { IoQueueWorkItem(work, Some(finish_detach), queue, context) };
         }
     }
+}
+
+/// What is told of a client, with its image and nothing else.
+pub fn client_info(image: &ImageName) -> ClientInfo {
+    let mut info = ClientInfo {
+        id: 0,
+        version: 0,
+        flags: 0,
+        module_id: [0; 16],
+        attached: 0,
+        endpoints: 0,
+        image_length: 0,
+        image: [0; 64],
+    };
+    for (to, from) in info.image.iter_mut().zip(image.as_bytes()) {
+        *to = *from;
+        info.image_length = info.image_length.saturating_add(1);
+    }
+    info
 }
 
 /// Work item: nothing uses the client any more; takes the lower binding down, then the upper one. `PASSIVE_LEVEL`.

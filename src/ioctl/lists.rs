@@ -8,6 +8,7 @@ use wskguard_core::EndpointId;
 use zerocopy::IntoBytes;
 
 use super::{Call, count_of, zero};
+use crate::bypass;
 use crate::guard::guard;
 
 fn list_reply<T>(next: u64, count: u32) -> ListReply {
@@ -74,8 +75,18 @@ pub fn list_clients(call: Call<'_>) -> Result<usize, NTSTATUS> {
             count = count.saturating_add(1);
         }
     }
-    let total = u64::from(clients.count());
+    let attached = clients.iter().count();
     drop(clients);
+    // Those that bypass follow those that are attached.
+    bypass::list(first.saturating_sub(attached), |client| {
+        let listed = usize::try_from(count).unwrap_or(usize::MAX);
+        let pushed = listed < room && reply.push(client.as_bytes());
+        count = count.saturating_add(u32::from(pushed));
+        pushed
+    });
+    let total = u64::try_from(attached)
+        .unwrap_or(0)
+        .saturating_add(u64::from(bypass::count()));
     let next = u64::from(request.first).saturating_add(u64::from(count));
     reply.finish(&list_reply::<ClientInfo>(
         if count > 0 && next < total { next } else { 0 },

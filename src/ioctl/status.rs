@@ -13,6 +13,7 @@ use wskguard_core::{
 use zerocopy::IntoBytes;
 
 use super::{Call, count_of, zero};
+use crate::bypass;
 use crate::guard::guard;
 
 /// The driver's version: major, minor, patch, 0.
@@ -62,6 +63,11 @@ pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
         status.policy_hash = generation.image.hash();
         status.rules = count_of(generation.hits.rules());
     }
+    // Before the clients are counted: the canary is one of them while it looks.
+    let (transparent, why) = guard.transparent.state();
+    status.flags |= transparent;
+    status.transparent_status = why.cast_unsigned();
+    status.bypassing = bypass::count();
     let clients = guard.clients.lock();
     status.clients = clients.count();
     if clients.draining() {

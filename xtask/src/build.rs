@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{build_id, command, layout::Layout, wdk::Wdk};
+use crate::{build_id, command, layout::Layout, shim, wdk::Wdk};
 
 /// The target of everything that runs in a kernel.
 pub(crate) const DRIVER_TARGET: &str = "x86_64-pc-windows-msvc";
@@ -37,12 +37,13 @@ const fn product(name: &'static str, package: &'static str, built: &'static str,
 }
 
 /// Drivers.
-pub(crate) const DRIVERS: [Product; 5] = [
+pub(crate) const DRIVERS: [Product; 6] = [
     product("wskguard", "wskguard", "wskguard.dll", "wskguard.sys"),
     product("netio", "testkernel-netio", "netio.dll", "netio.sys"),
     product("verifier", "testkernel-verifier", "verifier.dll", "verifier.sys"),
     product("probe", "testkernel-probe", "probe.dll", "probe.sys"),
     product("faulty", "testkernel-faulty", "faulty.dll", "faulty.sys"),
+    product("client", "testkernel-client", "client.dll", "client.sys"),
 ];
 
 /// User-mode programs.
@@ -54,7 +55,7 @@ pub(crate) const PROGRAMS: [Product; 3] = [
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
-    /// Build only this: wskguard, netio, verifier, probe, faulty, ctl, hlk or check (may be repeated)
+    /// Build only this: wskguard, netio, verifier, probe, faulty, client, shim, ctl, hlk or check (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 }
@@ -91,7 +92,9 @@ pub(crate) fn run(layout: &Layout, options: &Options) -> Result<()> {
         !DRIVERS
             .iter()
             .chain(&PROGRAMS)
-            .any(|product| product.name == name.as_str())
+            .map(|product| product.name)
+            .chain([shim::NAME])
+            .any(|known| known == name.as_str())
     };
     if let Some(unknown) = options.only.iter().find(known) {
         bail!("nothing is called {unknown:?}");
@@ -101,6 +104,9 @@ pub(crate) fn run(layout: &Layout, options: &Options) -> Result<()> {
     if !drivers.is_empty() {
         let mut cargo = Wdk::prepare(layout)?.cargo();
         build(&mut cargo, DRIVER_TARGET, "release", layout, &drivers)?;
+    }
+    if options.only.is_empty() || options.only.iter().any(|name| name == shim::NAME) {
+        shim::build(layout, &Wdk::prepare(layout)?)?;
     }
     let programs = options.select(&PROGRAMS);
     if !programs.is_empty() {

@@ -15,7 +15,7 @@ use crate::{
     image::{Image, Imports},
     layout::Layout,
     report::Report,
-    reproducible,
+    reproducible, shim,
 };
 
 /// In bytes.
@@ -72,6 +72,7 @@ pub(crate) fn run(layout: &Layout, report: &mut Report) {
         "wskguard.sys is built for memory integrity, control flow guard and shadow stacks",
         || check_hardening(&Image::read(&product)?),
     );
+    shim::test(layout, report);
     report.test("wskguard.sys cannot panic", || {
         check_symbols(&product)?;
         ensure!(

@@ -20,6 +20,7 @@ mod report;
 mod reproducible;
 mod session;
 mod setup;
+mod shim;
 mod sites;
 mod suite;
 mod test;

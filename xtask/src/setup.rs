@@ -66,7 +66,7 @@ fn on_path(program: &str) -> bool {
 fn install(missing: &[Tool]) -> Result<()> {
     if !is_debian() {
         let names = missing.iter().map(|tool| match tool {
-            Tool::Llvm => "LLVM 15 or later in /usr/lib/llvm-<version>, with libclang",
+            Tool::Llvm => "LLVM 15 or later in /usr/lib/llvm-<version>, with clang and libclang",
             Tool::Package(name) => name,
         });
         bail!(
@@ -96,7 +96,13 @@ fn install(missing: &[Tool]) -> Result<()> {
 
 /// The packages of the newest version of LLVM that this machine's repositories have.
 fn llvm_packages() -> Result<Vec<String>> {
-    let names = |version| [format!("llvm-{version}"), format!("libclang-{version}-dev")];
+    let names = |version| {
+        [
+            format!("llvm-{version}"),
+            format!("clang-{version}"),
+            format!("libclang-{version}-dev"),
+        ]
+    };
     let has = |package: &String| {
         let policy = command::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
         policy

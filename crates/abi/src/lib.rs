@@ -17,6 +17,7 @@ mod audit;
 mod code;
 mod endpoint;
 mod names;
+mod notice;
 mod policy;
 mod status;
 
@@ -24,6 +25,7 @@ pub use audit::*;
 pub use code::*;
 pub use endpoint::*;
 pub use names::*;
+pub use notice::*;
 pub use policy::*;
 pub use status::*;
 

@@ -38,6 +38,8 @@ mod socket;
 mod table;
 
 extern crate wdk_panic;
+#[cfg(feature = "shim")]
+use wskguard_shim as _;
 
 use wdk_alloc::WdkAllocator;
 use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS};

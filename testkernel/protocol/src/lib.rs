@@ -3,6 +3,7 @@
 //! Plain structures without pointers, shared by both sides; kernel objects are named by ids.
 #![no_std]
 
+pub mod client;
 pub mod netio;
 pub mod probe;
 pub mod verifier;

@@ -11,6 +11,8 @@
 #[cfg(windows)]
 mod bench;
 #[cfg(windows)]
+mod cclient;
+#[cfg(windows)]
 mod check;
 #[cfg(windows)]
 mod context;

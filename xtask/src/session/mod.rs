@@ -121,6 +121,13 @@ impl Session {
                 .unwrap_or_else(|| options.drivers.join("wskguard.sys"));
             self.install(&driver, &inf::stamp(layout, "amd64")?)?;
         }
+        // Clients linked with the shim. Tests install and start them when the time has come.
+        for name in ["client.sys", "cclient-open.sys", "cclient-closed.sys"] {
+            let file = options.drivers.join(name);
+            if file.is_file() {
+                place(&file, &self.prefix.join(DRIVERS_FOLDER).join(name))?;
+            }
+        }
         if options.has("probe") {
             // Two clients, so that tests see what is per client.
             for name in ["probe", "probe2"] {

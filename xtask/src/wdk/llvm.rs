@@ -1,4 +1,4 @@
-//! Finds the LLVM that reads the headers (libclang) and makes import libraries (llvm-dlltool).
+//! Finds the LLVM that reads the headers (libclang), makes import libraries (llvm-dlltool) and compiles the client in C (clang).
 
 use std::path::PathBuf;
 
@@ -24,11 +24,14 @@ impl Llvm {
                 version,
             })
             .find(Self::is_complete)
-            .context("no LLVM with libclang and llvm-dlltool found; `cargo xtask setup` installs one")
+            .context("no LLVM with clang, libclang and llvm-dlltool found; `cargo xtask setup` installs one")
     }
 
     fn is_complete(&self) -> bool {
-        self.dlltool().is_file() && self.resource_dir().is_dir() && self.libclang_dir().join("libclang.so").exists()
+        self.dlltool().is_file()
+            && self.clang().is_file()
+            && self.resource_dir().is_dir()
+            && self.libclang_dir().join("libclang.so").exists()
     }
 
     pub(crate) fn dlltool(&self) -> PathBuf {
@@ -46,6 +49,10 @@ impl Llvm {
     /// Another of its programs.
     pub(crate) fn tool(&self, name: &str) -> PathBuf {
         self.prefix.join("bin").join(name)
+    }
+
+    pub(crate) fn clang(&self) -> PathBuf {
+        self.prefix.join("bin/clang")
     }
 
     pub(crate) fn symbolizer(&self) -> PathBuf {

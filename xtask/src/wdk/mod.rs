@@ -55,3 +55,8 @@ impl Wdk {
         cargo
     }
 }
+
+/// The folders of headers and of import libraries for `arch` in the stand-in.
+pub(crate) fn folders(layout: &Layout, arch: &str) -> (PathBuf, PathBuf) {
+    root::folders(layout, arch)
+}

@@ -44,6 +44,15 @@ pub(super) fn make(layout: &Layout, llvm: &Llvm) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// See [`super::folders`].
+pub(super) fn folders(layout: &Layout, arch: &str) -> (PathBuf, PathBuf) {
+    let root = layout.wdk().join("root");
+    (
+        root.join("Include").join(KIT_VERSION),
+        root.join("Lib").join(KIT_VERSION).join("km").join(arch),
+    )
+}
+
 /// Changes whenever the root would.
 fn key(sources: &Path, llvm: &Llvm) -> Result<String> {
     let mut key = format!("{}\n", llvm.dlltool().display());

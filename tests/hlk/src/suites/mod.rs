@@ -13,7 +13,9 @@ pub(crate) mod load;
 mod nmr;
 mod options;
 mod policy;
+mod shim;
 mod stop;
+mod transparent;
 pub(crate) mod vectors;
 
 use std::sync::atomic::AtomicU32;
@@ -39,4 +41,6 @@ pub(crate) const ALL: &[&[Test]] = &[
     hardening::TESTS,
     load::TESTS,
     stop::TESTS,
+    shim::TESTS,
+    transparent::TESTS,
 ];

@@ -69,19 +69,47 @@ fn service() -> Result<Service> {
     Service::install(wskguard_abi::SERVICE_NAME, "wskguard.sys").context("the filter's service")
 }
 
-/// Drains the filter and stops it.
-fn stopped() -> Result<Service> {
-    let drained = Guard::open()?.drain(true)?;
-    check::equal("drained", drained.drained, 1)?;
-    let service = service()?;
-    service.stop().context("stop")?;
-    service.wait_for(STOPPED).context("until it has stopped")?;
-    Ok(service)
+/// The filter, stopped for as long as this lives.
+pub(super) struct Away {
+    service: Service,
+    ended: bool,
+}
+
+impl Away {
+    /// Drains and stops it.
+    pub(super) fn begin(context: &Context) -> Result<Self> {
+        let drained = context.guard()?.drain(true)?;
+        check::equal("drained", drained.drained, 1)?;
+        let service = service()?;
+        service.stop().context("stop")?;
+        service.wait_for(STOPPED).context("until it has stopped")?;
+        Ok(Self { service, ended: false })
+    }
+
+    /// Starts it again.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.ended = true;
+        self.start()
+    }
+
+    fn start(&self) -> Result<()> {
+        self.service.start().context("start")?;
+        self.service.wait_for(RUNNING).context("until it runs")
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        if !self.ended {
+            // That it does not start is the next test's to tell.
+            let _ = self.start();
+        }
+    }
 }
 
 /// As at the start of the machine: the registrar brings a client and its provider together, whichever comes first.
 fn clients_before_and_after(context: &Context) -> Result<()> {
-    let service = stopped()?;
+    let away = Away::begin(context)?;
     let early = context.another_session()?;
     let waiting = thread::spawn(move || {
         let attached = Client::try_attach(&early, &Npi::Wskguard.attach());
@@ -89,8 +117,7 @@ fn clients_before_and_after(context: &Context) -> Result<()> {
     });
     thread::sleep(ALONE);
     ensure!(!waiting.is_finished(), "the early client did not wait");
-    service.start().context("start")?;
-    service.wait_for(RUNNING).context("until it runs")?;
+    away.end()?;
     let Ok((early, attached)) = waiting.join() else {
         bail!("the early client's thread panicked");
     };
@@ -108,10 +135,9 @@ fn stop_and_start(context: &Context) -> Result<()> {
     let client = context.attach()?;
     client.datagram_socket(Family::V4)?.close()?;
     client.detach(5000)?;
-    let service = stopped()?;
+    let away = Away::begin(context)?;
     turned_away(context)?;
-    service.start().context("start")?;
-    service.wait_for(RUNNING).context("until it runs")?;
+    away.end()?;
     let client = context.attach()?;
     let (_listener, near, far) = client.pair(Family::V4)?;
     near.send(b"again")?;
