@@ -1,13 +1,14 @@
 //! Which driver image an address belongs to: system images that were loaded after this driver, as the load-image notification told.
 //!
-//! Images of before are not known; the INF's start order makes clients load later. Notified and asked at `PASSIVE_LEVEL`.
+//! Images of before are not known by their file, and named by what they carry in themselves, their symbols' file; the INF's start
+//! order makes clients load later. Notified and asked at `PASSIVE_LEVEL`.
 
 use core::ffi::c_void;
 
 use wdk_rtl::{lock::SpinLock, nonpaged::NonpagedBox};
 use wdk_sys::{
     HANDLE, IMAGE_INFO, NTSTATUS, PUNICODE_STRING,
-    ntddk::{PsRemoveLoadImageNotifyRoutine, PsSetLoadImageNotifyRoutine},
+    ntddk::{PsRemoveLoadImageNotifyRoutine, PsSetLoadImageNotifyRoutine, RtlPcToFileHeader},
 };
 use wskguard_core::policy::ImageName;
 
@@ -84,8 +85,15 @@ unsafe extern "C" fn loaded(path: PUNICODE_STRING, process: HANDLE, info: *mut I
     }
 }
 
-/// Name of the image that contains one of the addresses, the newest first; empty when none is known.
+/// Name of the image that contains one of the addresses; empty when there is none.
 pub fn name_of(addresses: &[*const c_void]) -> ImageName {
+    notified(addresses)
+        .or_else(|| addresses.iter().find_map(|address| symbol_file(*address)))
+        .unwrap_or_else(|| ImageName::from_str(""))
+}
+
+/// The newest image of those that were notified.
+fn notified(addresses: &[*const c_void]) -> Option<ImageName> {
     let images = IMAGES.lock();
     let mut at = images.newest.as_ref();
     while let Some(image) = at {
@@ -93,9 +101,26 @@ pub fn name_of(addresses: &[*const c_void]) -> ImageName {
             .iter()
             .any(|address| address.addr().wrapping_sub(image.base) < image.size)
         {
-            return image.name;
+            return Some(image.name);
         }
         at = image.next.as_ref();
     }
-    ImageName::from_str("")
+    None
+}
+
+/// What the image around the address calls its symbols.
+fn symbol_file(address: *const c_void) -> Option<ImageName> {
+    let mut base = core::ptr::null_mut();
+    // SAFETY: any address may be asked about; the out parameter is ours.
+    unsafe { RtlPcToFileHeader(address.cast_mut(), &raw mut base) };
+    let base = base.cast::<u8>();
+    if base.is_null() {
+        return None;
+    }
+    wskguard_core::symbols::symbol_file(|offset| {
+        let at = base.wrapping_add(usize::try_from(offset).unwrap_or(0));
+        // SAFETY: of a loaded image the headers and the sections that are not discarded stay mapped, and no others are asked for. It
+        // stays loaded while a registration of its is looked at.
+        unsafe { at.read_volatile() }
+    })
 }

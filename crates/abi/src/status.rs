@@ -20,7 +20,7 @@ pub mod status_flags {
     pub const DRAINING: u32 = 1;
     /// Policy changes are refused until the machine restarts.
     pub const LOCKED: u32 = 2;
-    /// The transparent upper edge is registered.
+    /// The transparent upper edge is asked for.
     pub const TRANSPARENT: u32 = 4;
     /// The canary was handed wskguard's dispatch table.
     pub const TRANSPARENT_ACTIVE: u32 = 8;

@@ -36,6 +36,7 @@ pub mod policy;
 pub mod semantics;
 pub mod sharing;
 pub mod status;
+pub mod symbols;
 mod sync;
 pub mod table;
 pub mod types;

@@ -137,6 +137,11 @@ impl ImageName {
         Self::collect(path.chars())
     }
 
+    /// From a path or file name as characters.
+    pub(crate) fn from_chars(path: impl Iterator<Item = char>) -> Self {
+        Self::collect(path)
+    }
+
     fn collect(path: impl Iterator<Item = char>) -> Self {
         let mut name = Self {
             length: 0,
