@@ -166,9 +166,23 @@ unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
 /// A driver whose code a provider may still call cannot be unloaded: as long as a session is open, or one left something behind,
 /// there is no unload routine.
 fn update_unload() {
-    let idle = SESSIONS.load(Ordering::Acquire) == 0 && shared::alive() <= BASELINE.load(Ordering::Acquire);
+    let idle = is_idle();
     // SAFETY: the driver object outlives the driver's code; only this driver writes the field.
     unsafe { (*DRIVER.load(Ordering::Acquire)).DriverUnload = if idle { Some(unload) } else { None } };
+}
+
+fn is_idle() -> bool {
+    SESSIONS.load(Ordering::Acquire) == 0 && shared::alive() <= BASELINE.load(Ordering::Acquire)
+}
+
+/// Waits a little for threads that end: what they hold they let go of last. `PASSIVE_LEVEL`.
+fn settle() {
+    for _ in 0..50 {
+        if SESSIONS.load(Ordering::Acquire) != 0 || is_idle() {
+            return;
+        }
+        ke::sleep(10);
+    }
 }
 
 /// Completes `irp` and returns its status.
@@ -233,6 +247,7 @@ unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
         session.finish();
         drop(session);
         SESSIONS.fetch_sub(1, Ordering::AcqRel);
+        settle();
         update_unload();
     }
     complete(irp, STATUS_SUCCESS, 0)

@@ -34,13 +34,7 @@ impl Running {
 
     /// Stops it and waits until it has.
     pub(crate) fn stop(&self) -> Result<()> {
-        // The client in Rust can be unloaded once the last session is over, which its own threads see to.
-        for _ in 0..50 {
-            if self.0.stop().is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.0.stop().context("stop")?;
         self.0.wait_for(STOPPED).context("until it has stopped")
     }
 }

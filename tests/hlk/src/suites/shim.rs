@@ -177,6 +177,7 @@ fn fail_closed(context: &Context) -> Result<()> {
     };
     let attached = Client::try_attach(&probe, &wish)?;
     check::status("the client in Rust", attached.status, status::DEVICE_NOT_READY)?;
+    finish(&probe)?;
     away.end()?;
     client.ok(Step::Capture, LONG)?;
     client.works()?;
