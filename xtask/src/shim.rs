@@ -260,6 +260,7 @@ impl Tools {
         fs::create_dir_all(object.parent().context("it is in a folder")?)?;
         let mut clang = Command::new(&self.clang);
         clang.args(["--target=x86_64-pc-windows-msvc", "-c", "-O2", "-fno-stack-protector"]);
+        clang.args(["-Xclang", "-cfguard"]);
         clang.args(["-Wall", "-Wextra", "-Werror", "-D_AMD64_", "-DAMD64"]);
         for folder in ["km/crt", "km", "shared"] {
             clang.arg("-isystem").arg(self.headers.join(folder));
@@ -279,10 +280,20 @@ impl Tools {
             "/NXCOMPAT",
             "/INTEGRITYCHECK",
         ]);
-        lld.args(["/RELEASE", "/Brepro", "/OPT:REF", "/DEBUG:NONE"]);
+        lld.args([
+            "/GUARD:CF",
+            "/CETCOMPAT",
+            "/RELEASE",
+            "/Brepro",
+            "/OPT:REF",
+            "/DEBUG:NONE",
+        ]);
         lld.arg(format!("/OUT:{}", image.display()));
         lld.arg(Self::object(layout)).args(line);
-        lld.arg(self.libraries.join("ntoskrnl.lib"));
+        // The last is where control flow guard's parts are.
+        for library in ["ntoskrnl.lib", "BufferOverflowFastFailK.lib"] {
+            lld.arg(self.libraries.join(library));
+        }
         lld.output().with_context(|| command::describe(&lld))
     }
 }

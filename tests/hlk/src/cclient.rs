@@ -34,7 +34,16 @@ impl Running {
 
     /// Stops it and waits until it has.
     pub(crate) fn stop(&self) -> Result<()> {
-        self.0.stop().context("stop")?;
+        // A handle that was closed just now may still be on its way to the driver, which cannot be unloaded until then.
+        let tries = (0..100).map(|_| self.0.stop());
+        tries
+            .inspect(|stopped| {
+                if stopped.is_err() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            })
+            .find(Result::is_ok)
+            .context("it cannot be stopped")??;
         self.0.wait_for(STOPPED).context("until it has stopped")
     }
 }
