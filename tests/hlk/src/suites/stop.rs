@@ -12,7 +12,6 @@ use wskguard_abi::client_flags;
 
 use crate::check;
 use crate::context::{self, Context};
-use crate::guard::Guard;
 use crate::probe::{Client, Family, Npi};
 use crate::runner::tests;
 use crate::status;
