@@ -215,7 +215,13 @@ impl Endpoint {
     /// The provider's socket. `None` once the provider leaves: it takes no call any more but those that end the socket.
     #[inline]
     pub fn lower(&self) -> Option<PWSK_SOCKET> {
-        self.client().has_provider().then(|| self.lower_to_end())
+        self.has_provider().then(|| self.lower_to_end())
+    }
+
+    /// Whether the provider takes calls of its sockets.
+    #[inline]
+    pub fn has_provider(&self) -> bool {
+        self.client().has_provider()
     }
 
     /// The provider's socket, for a call that gives something back to the provider.

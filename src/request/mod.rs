@@ -62,7 +62,8 @@ pub trait Finish {
 pub enum Told {
     /// At once.
     Now(NTSTATUS, usize),
-    /// What [`Finish::work`] returns. Only of a request that succeeded, or that [`Prepared::after_work`] deferred.
+    /// What [`Finish::work`] returns. Only of a request that succeeded, or whose call never returns a failure:
+    /// one that returns so with this to do would be taken for a request whose IRP the provider left alone.
     AfterWork(WorkItem),
 }
 

@@ -2,11 +2,11 @@
 
 use core::ffi::c_void;
 
-use wdk_sys::{NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
 use wsk_sys::{PIRP, PSOCKADDR, PWSK_SOCKET, ULONG, WSK_CLIENT_CONNECTION_DISPATCH};
 
 use super::create::{Create, out_of_memory};
-use super::lower::{Accepts, table};
+use super::lower::{Accepts, reach};
 use crate::callback::{accepted_endpoint, connection_table};
 use crate::endpoint::Endpoint;
 use crate::request::{Request, complete_here};
@@ -25,13 +25,13 @@ pub unsafe extern "system" fn accept<T: Accepts>(
     }
     // SAFETY: the client passes a socket of ours that is open.
     let listener = unsafe { Endpoint::from_socket(socket) };
-    let Some(lower) = listener.lower() else {
+    let (lower, table) = match reach::<T>(listener) {
+        Ok(found) => found,
         // SAFETY: the client's IRP, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+        Err(status) => return unsafe { complete_here(irp, status, 0) },
     };
-    // SAFETY: the provider's socket is of the same category.
-    let Some(function) = (unsafe { table::<T>(lower) }).accept() else {
-        // SAFETY: the client's IRP, which went nowhere.
+    let Some(function) = table.accept() else {
+        // SAFETY: as above.
         return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
     };
     let Some(accepted) = accepted_endpoint(listener) else {

@@ -1,10 +1,7 @@
 //! WskBind: a decision point of its own. It sees the address and the sharing options in force, may refuse, and may make the bind
 //! exclusive first.
 
-use wdk_sys::{
-    NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    STATUS_PENDING,
-};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING};
 use wsk_sys::{PFN_WSK_BIND, PFN_WSK_GET_LOCAL_ADDRESS, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
 use wskguard_core::{
     Category, Phase,
@@ -16,7 +13,7 @@ use wskguard_core::{
 };
 
 use super::create::out_of_memory;
-use super::lower::{Binds, table};
+use super::lower::{Binds, reach};
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::guard;
 use crate::request::{Finish, Prepared, Request, Told, complete_here};
@@ -165,13 +162,13 @@ pub unsafe extern "system" fn bind<T: Binds>(
     }
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let Some(lower) = endpoint.lower() else {
+    let (lower, table) = match reach::<T>(endpoint) {
+        Ok(found) => found,
         // SAFETY: the client's IRP, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+        Err(status) => return unsafe { complete_here(irp, status, 0) },
     };
-    // SAFETY: the provider's socket is of the same category.
-    let Some(function) = (unsafe { table::<T>(lower) }).bind() else {
-        // SAFETY: the client's IRP, which went nowhere.
+    let Some(function) = table.bind() else {
+        // SAFETY: as above.
         return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
     };
     // SAFETY: WSK's contract for addresses.
@@ -205,8 +202,7 @@ pub unsafe extern "system" fn bind<T: Binds>(
     } else {
         None
     };
-    // SAFETY: the provider's socket is of the same category.
-    let local_address = unsafe { table::<T>(lower) }.local_address();
+    let local_address = table.local_address();
     // Without memory for it, the port stays unknown: the bind matters more.
     let learn = local_address
         .filter(|_| address.port() == 0)

@@ -1,15 +1,11 @@
 //! What moves a connection through its life: connect, listen, disconnect. Observed for the endpoint's phase; nothing is decided.
 
-use wdk_sys::{
-    NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_INVALID_CONNECTION, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-};
-use wsk_sys::{
-    PFN_WSK_LISTEN, PIRP, PSOCKADDR, PWSK_BUF, PWSK_SOCKET, ULONG, WSK_FLAG_ABORTIVE, WSK_PROVIDER_STREAM_DISPATCH,
-};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_CONNECTION, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
+use wsk_sys::{PIRP, PSOCKADDR, PWSK_BUF, PWSK_SOCKET, ULONG, WSK_FLAG_ABORTIVE, WSK_PROVIDER_STREAM_DISPATCH};
 use wskguard_core::{NtStatus, Phase, semantics::Number, status::to_wsa};
 
 use super::create::out_of_memory;
-use super::lower::{Connects, table};
+use super::lower::{Connects, reach};
 use crate::alive;
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::request::{Finish, Request, Told, complete_here};
@@ -83,12 +79,11 @@ pub unsafe extern "system" fn connect<T: Connects>(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let Some(lower) = endpoint.lower() else {
+    let (lower, function) = match reach::<T>(endpoint) {
+        Ok((lower, table)) => (lower, table.connect()),
         // SAFETY: the client's IRP, or NULL, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+        Err(status) => return unsafe { complete_here(irp, status, 0) },
     };
-    // SAFETY: the provider's socket is of the same category.
-    let function = unsafe { table::<T>(lower) }.connect();
     // SAFETY: the client's own arguments, with our IRP.
     let call = function.map(|function| move |own| unsafe { function(lower, remote, flags, own) });
     // SAFETY: the client's IRP.
@@ -104,12 +99,11 @@ pub unsafe extern "system" fn connect_ex<T: Connects>(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let Some(lower) = endpoint.lower() else {
+    let (lower, function) = match reach::<T>(endpoint) {
+        Ok((lower, table)) => (lower, table.connect_ex()),
         // SAFETY: the client's IRP, or NULL, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+        Err(status) => return unsafe { complete_here(irp, status, 0) },
     };
-    // SAFETY: the provider's socket is of the same category.
-    let function = unsafe { table::<T>(lower) }.connect_ex();
     // SAFETY: the client's own arguments, with our IRP.
     let call = function.map(|function| move |own| unsafe { function(lower, remote, buffer, flags, own) });
     // SAFETY: the client's IRP.
@@ -119,12 +113,11 @@ pub unsafe extern "system" fn connect_ex<T: Connects>(
 pub unsafe extern "system" fn listen(socket: PWSK_SOCKET, irp: PIRP) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let Some(lower) = endpoint.lower() else {
+    let (lower, function) = match reach::<WSK_PROVIDER_STREAM_DISPATCH>(endpoint) {
+        Ok((lower, table)) => (lower, table.WskListen),
         // SAFETY: the client's IRP, or NULL, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+        Err(status) => return unsafe { complete_here(irp, status, 0) },
     };
-    // SAFETY: only stream sockets have this function.
-    let function: Option<PFN_WSK_LISTEN> = unsafe { table::<WSK_PROVIDER_STREAM_DISPATCH>(lower) }.WskListen;
     // SAFETY: the client's socket, with our IRP.
     let call = function.map(|function| move |own| unsafe { function(lower, own) });
     let phase = endpoint.phase();
@@ -140,12 +133,11 @@ pub unsafe extern "system" fn disconnect<T: Connects>(
 ) -> NTSTATUS {
     // SAFETY: the client passes a socket of ours that is open.
     let endpoint = unsafe { Endpoint::from_socket(socket) };
-    let Some(lower) = endpoint.lower() else {
+    let (lower, function) = match reach::<T>(endpoint) {
+        Ok((lower, table)) => (lower, table.disconnect()),
         // SAFETY: the client's IRP, or NULL, which went nowhere.
-        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
+        Err(status) => return unsafe { complete_here(irp, status, 0) },
     };
-    // SAFETY: the provider's socket is of the same category.
-    let function = unsafe { table::<T>(lower) }.disconnect();
     // SAFETY: the client's own arguments, with our IRP.
     let call = function.map(|function| move |own| unsafe { function(lower, buffer, flags, own) });
     let phase = endpoint.phase();

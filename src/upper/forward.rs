@@ -1,13 +1,13 @@
 //! Calls that nothing is decided on: the provider's socket for ours, and the client's IRP as it came.
 
-use wdk_sys::{NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_NOT_SUPPORTED};
+use wdk_sys::{NTSTATUS, STATUS_NOT_SUPPORTED};
 use wsk_sys::{
     PCMSGHDR, PIRP, PSOCKADDR, PWSK_BUF, PWSK_DATA_INDICATION, PWSK_DATAGRAM_INDICATION, PWSK_INSPECT_ID, PWSK_SOCKET,
     ULONG, WSK_BUF_LIST, WSK_INSPECT_ACTION, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH,
     WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
 };
 
-use super::lower::table;
+use super::lower::{reach, reach_to_end};
 use crate::alive;
 use crate::endpoint::Endpoint;
 use crate::request::complete_here;
@@ -27,16 +27,13 @@ macro_rules! forward {
             $(
                 pub unsafe extern "system" fn $name(socket: PWSK_SOCKET, $($arg: $type,)* irp: PIRP) -> NTSTATUS {
                     // SAFETY: the client passes a socket of ours that is open.
-                    let Some(lower) = unsafe { Endpoint::from_socket(socket) }.lower() else {
-                        // SAFETY: the client's IRP, which went nowhere.
-                        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
-                    };
-                    // SAFETY: the provider's socket is of the same category.
-                    match unsafe { table::<$table>(lower) }.$member {
+                    match reach::<$table>(unsafe { Endpoint::from_socket(socket) }).and_then(|(lower, table)| {
+                        table.$member.map(|function| (lower, function)).ok_or(STATUS_NOT_SUPPORTED)
+                    }) {
                         // SAFETY: the client's own arguments, for the provider to judge.
-                        Some(function) => unsafe { function(lower, $($arg,)* irp) },
+                        Ok((lower, function)) => unsafe { function(lower, $($arg,)* irp) },
                         // SAFETY: the client's IRP, which went nowhere.
-                        None => unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) },
+                        Err(status) => unsafe { complete_here(irp, status, 0) },
                     }
                 }
             )*
@@ -44,14 +41,12 @@ macro_rules! forward {
                 pub unsafe extern "system" fn $seen(socket: PWSK_SOCKET, $($seen_arg: $seen_type,)* irp: PIRP) -> NTSTATUS {
                     // SAFETY: the client passes a socket of ours that is open.
                     let endpoint = unsafe { Endpoint::from_socket(socket) };
-                    let Some(lower) = endpoint.lower() else {
+                    let (lower, function) = match reach::<$table>(endpoint).and_then(|(lower, table)| {
+                        table.$seen_member.map(|function| (lower, function)).ok_or(STATUS_NOT_SUPPORTED)
+                    }) {
+                        Ok(found) => found,
                         // SAFETY: the client's IRP, which went nowhere.
-                        return unsafe { complete_here(irp, STATUS_FILE_FORCED_CLOSED, 0) };
-                    };
-                    // SAFETY: the provider's socket is of the same category.
-                    let Some(function) = unsafe { table::<$table>(lower) }.$seen_member else {
-                        // SAFETY: as above.
-                        return unsafe { complete_here(irp, STATUS_NOT_SUPPORTED, 0) };
+                        Err(status) => return unsafe { complete_here(irp, status, 0) },
                     };
                     // SAFETY: the client's own arguments, for the provider to judge, with its IRP or ours.
                     let call = |irp| unsafe { function(lower, $($seen_arg,)* irp) };
@@ -65,12 +60,13 @@ macro_rules! forward {
             $(
                 pub unsafe extern "system" fn $bare(socket: PWSK_SOCKET, $bare_arg: $bare_type) -> NTSTATUS {
                     // SAFETY: the client passes a socket of ours that is open.
-                    let lower = unsafe { Endpoint::from_socket(socket) }.lower_to_end();
-                    // SAFETY: the provider's socket is of the same category.
-                    match unsafe { table::<$table>(lower) }.$bare_member {
-                        // SAFETY: the client's own argument, for the provider to judge.
-                        Some(function) => unsafe { function(lower, $bare_arg) },
-                        None => STATUS_NOT_SUPPORTED,
+                    match reach_to_end::<$table>(unsafe { Endpoint::from_socket(socket) }) {
+                        Ok((lower, table)) => match table.$bare_member {
+                            // SAFETY: the client's own argument, for the provider to judge.
+                            Some(function) => unsafe { function(lower, $bare_arg) },
+                            None => STATUS_NOT_SUPPORTED,
+                        },
+                        Err(status) => status,
                     }
                 }
             )*

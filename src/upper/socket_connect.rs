@@ -6,9 +6,10 @@
 
 use core::ffi::c_void;
 
+use wdk_rtl::irp;
 use wdk_sys::{
-    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    STATUS_PENDING,
+    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, STATUS_PENDING,
     ntddk::{ObfDereferenceObject, ObfReferenceObject},
 };
 use wsk_sys::{
@@ -351,8 +352,20 @@ impl Finish for Steps {
             steps.close();
             return prepared.fail(STATUS_NOT_SUPPORTED);
         };
-        // SAFETY: the client's remote address, which lasts as long as its IRP, and our IRP.
-        let call = |own, _| unsafe { connect(lower, remote, 0, own) };
+        let call = |own, _| {
+            // A status that no provider completes with tells an IRP that was left alone.
+            // SAFETY: our IRP, until the provider has it.
+            unsafe { irp::set_status(own, STATUS_MORE_PROCESSING_REQUIRED, 0) };
+            // SAFETY: the client's remote address, which lasts as long as its IRP, and our IRP.
+            let status = unsafe { connect(lower, remote, 0, own) };
+            // SAFETY: the call's own hold keeps the block, and our IRP in it.
+            if status < 0 && unsafe { irp::status(own) }.0 == STATUS_MORE_PROCESSING_REQUIRED {
+                // SAFETY: ours again, as it went.
+                unsafe { complete_here(own, status, 0) };
+            }
+            // A failure takes work, so it must come by the completion alone.
+            STATUS_PENDING
+        };
         // SAFETY: the call passes our IRP to one function.
         unsafe { prepared.launch(call) };
     }

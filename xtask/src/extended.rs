@@ -42,6 +42,9 @@ pub(crate) fn on_test_kernel(layout: &Layout, report: &mut Report) {
             &["--filter=load::", "--filter=cancel::", "--repeat=8"],
         )
     });
+    report.counted("hlk: endurance, at length", || {
+        suite::run_with(layout, "standard", &["--filter=endurance::", "--extended"])
+    });
     report.counted("hlk: 200 cycles", || {
         suite::run_with(layout, "standard", &["--filter=stop::cycles", "--cycles=200"])
     });

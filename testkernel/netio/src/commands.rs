@@ -62,6 +62,8 @@ fn answer(request: &[u8]) -> Reply {
         Operation::HostOption => reply(&host_option(&read(body)?)),
         Operation::Kill => kill(&read(body)?),
         Operation::ForceClose => force_close(&read(body)?),
+        Operation::Leave => provider::leave().map(|()| Vec::new()),
+        Operation::Return => provider::come_back().map(|()| Vec::new()),
     }
 }
 

@@ -34,6 +34,10 @@ wire_enum! {
         /// Body [`PortQuery`]; reply [`Number`]: how many sockets were hit. They are dead from now on: pending and later requests
         /// complete with `STATUS_FILE_FORCED_CLOSED`, and an enabled callback is called with NULL.
         ForceClose = 8,
+        /// The system's provider leaves: NMR detaches every client of it. Sockets go on until they are closed.
+        Leave = 9,
+        /// It comes back: NMR offers it again. `STATUS_INVALID_DEVICE_STATE` before the last binding has ended.
+        Return = 10,
     }
 }
 

@@ -10,6 +10,8 @@ use crate::probe::{Client, Npi, Probe};
 pub(crate) struct Services {
     pub(crate) probe: String,
     pub(crate) probe2: String,
+    /// Tests of endurance take their time.
+    pub(crate) extended: bool,
 }
 
 /// A test ends early and does not count: what it needs is not there.
@@ -50,6 +52,11 @@ impl Context {
 
     pub(crate) fn npi(&self) -> Npi {
         self.npi
+    }
+
+    /// Whether tests of endurance take their time.
+    pub(crate) fn extended(&self) -> bool {
+        self.services.extended
     }
 
     /// A client of the provider that the test runs against.

@@ -77,6 +77,7 @@ pub(crate) fn run(options: FaultOptions) -> Result<ExitCode> {
         services: Services {
             probe: "probe".to_owned(),
             probe2: "probe2".to_owned(),
+            extended: false,
         },
         options,
         runs: 0,

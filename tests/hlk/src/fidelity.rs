@@ -7,9 +7,12 @@ use anyhow::{Result, bail};
 use crate::probe::{Client, Done, Npi, Probe};
 use crate::status;
 
-/// What a script observed, line by line.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trace(Vec<String>);
+/// What a script observed, line by line, and which calls returned before they were complete.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    lines: Vec<String>,
+    pended: Vec<(String, bool)>,
+}
 
 impl Trace {
     /// Notes a call: its final status, `Information` where it is a count, and the bytes that were written.
@@ -25,7 +28,9 @@ impl Trace {
             false => done.information().to_string(),
         };
         let result = status::name(done.result());
-        self.0.push(format!(
+        self.pended
+            .push((format!("{:?}", done.function), done.outcome.returned == status::PENDING));
+        self.lines.push(format!(
             "{what}: {result}, information {information}, output {:02X?}",
             done.output
         ));
@@ -33,7 +38,7 @@ impl Trace {
 
     /// Notes anything else.
     pub(crate) fn say(&mut self, line: impl Into<String>) {
-        self.0.push(line.into());
+        self.lines.push(line.into());
     }
 }
 
@@ -49,16 +54,42 @@ pub(crate) fn compare(probe: &Probe, script: impl Fn(&Client<'_>, &mut Trace) ->
     let [direct, filtered] = traces.as_slice() else {
         bail!("two paths")
     };
-    if direct == filtered {
+    if direct.lines == filtered.lines {
+        tell_differences(direct, filtered);
         return Ok(());
     }
     let mut text = String::from("the filter shows:");
-    for index in 0..direct.0.len().max(filtered.0.len()) {
-        let line = |trace: &Trace| trace.0.get(index).cloned().unwrap_or_else(|| "(nothing)".to_owned());
+    for index in 0..direct.lines.len().max(filtered.lines.len()) {
+        let line = |trace: &Trace| {
+            trace
+                .lines
+                .get(index)
+                .cloned()
+                .unwrap_or_else(|| "(nothing)".to_owned())
+        };
         let (direct, filtered) = (line(direct), line(filtered));
         if direct != filtered {
             text += &format!("\n  - {direct}\n  + {filtered}");
         }
     }
     bail!(text)
+}
+
+/// Prints the functions that pended on one path and completed before their return on the other.
+fn tell_differences(direct: &Trace, filtered: &Trace) {
+    let mut functions: Vec<String> = Vec::new();
+    for ((function, direct), (_, filtered)) in direct.pended.iter().zip(&filtered.pended) {
+        let which = if *filtered {
+            "pended through the filter only"
+        } else {
+            "pended directly only"
+        };
+        let line = format!("{function} ({which})");
+        if direct != filtered && !functions.contains(&line) {
+            functions.push(line);
+        }
+    }
+    if !functions.is_empty() {
+        println!("      returned otherwise: {}", functions.join(", "));
+    }
 }

@@ -81,6 +81,9 @@ enum Command {
     /// Show what wskguard does, step by step
     #[cfg(windows)]
     Demo(demo::DemoOptions),
+    /// Show which script covers which function, callback and rule
+    #[cfg(windows)]
+    Scripts,
     /// Say what an unloaded wskguard.sys has left behind (test kernel only)
     #[cfg(windows)]
     Leftovers,
@@ -115,6 +118,9 @@ struct RunOptions {
     /// Service name of the second client driver
     #[arg(long, value_name = "NAME", default_value = "probe2")]
     probe2: String,
+    /// Let the tests of endurance take their time: minutes, and many sockets
+    #[arg(long)]
+    extended: bool,
     /// Show every test, not only those that fail
     #[arg(long, short)]
     verbose: bool,
@@ -160,6 +166,7 @@ fn main() -> ExitCode {
         Command::Faults(options) => told(faults::run(options)),
         Command::Bench(options) => told(bench::run(&options).map(|()| ExitCode::SUCCESS)),
         Command::Demo(options) => told(demo::run(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Scripts => told(suites::each::coverage().map(|()| ExitCode::SUCCESS)),
         Command::Leftovers => told(demo::leftovers().map(|()| ExitCode::SUCCESS)),
     }
 }

@@ -185,6 +185,7 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
     let services = Services {
         probe: options.probe.clone(),
         probe2: options.probe2.clone(),
+        extended: options.extended,
     };
     suites::CYCLES.store(options.cycles, Ordering::Relaxed);
     let begun = options.cover.as_deref().map_or(Ok(()), crate::coverage::begin);

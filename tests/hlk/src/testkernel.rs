@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use probe_protocol::netio::{
-    Action, Configuration, Death, Header, IOCTL_EXECUTE, Number, Operation, OptionQuery, OptionReply, Rule, RuleFlags,
-    Statistics, VERSION, WIN32_NAME,
+    Action, Configuration, Death, Header, IOCTL_EXECUTE, Number, Operation, OptionQuery, OptionReply, PortQuery, Rule,
+    RuleFlags, Statistics, VERSION, WIN32_NAME,
 };
 use probe_protocol::probe::{Function, take};
 use testkernel_check::verifier::{Shown, Verifier};
@@ -166,6 +166,22 @@ impl Netio {
         Ok(u32::from_le_bytes([a, b, c, d]))
     }
 
+    /// Takes the sockets of a local port and type away; how many.
+    pub(crate) fn force_close(&self, address: Address, kind: u32) -> Result<u32> {
+        let query = PortQuery {
+            family: address.family().number(),
+            port: address.port().into(),
+            kind,
+        };
+        Ok(self.ask::<Number>(Operation::ForceClose, query.as_bytes())?.value)
+    }
+
+    /// The provider leaves, until what is returned is dropped: its clients are detached, and their sockets are theirs to close.
+    pub(crate) fn leave(&self) -> Result<Away<'_>> {
+        self.tell(Operation::Leave, &[])?;
+        Ok(Away(self))
+    }
+
     /// Ends the connections of a local port as by keep-alive failure; how many.
     pub(crate) fn kill(&self, address: Address, status: i32, abortive: bool) -> Result<u32> {
         let death = Death {
@@ -175,6 +191,37 @@ impl Netio {
             abortive: abortive.into(),
         };
         Ok(self.ask::<Number>(Operation::Kill, death.as_bytes())?.value)
+    }
+}
+
+/// The provider is away.
+#[derive(Debug)]
+pub(crate) struct Away<'n>(&'n Netio);
+
+impl Away<'_> {
+    /// Brings it back; fails while a binding to it lasts.
+    pub(crate) fn come_back(self) -> Result<()> {
+        let done = self.returns();
+        std::mem::forget(self);
+        done
+    }
+
+    fn returns(&self) -> Result<()> {
+        // The last binding ends a moment after the last close has completed.
+        for _ in 0..50 {
+            if self.0.tell(Operation::Return, &[]).is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("a binding to the provider that leaves does not end")
+    }
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        // Whatever the test did: the tests after it need a provider.
+        let _ = self.returns();
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn run(options: &VectorOptions) -> Result<()> {
     let services = Services {
         probe: options.probe.clone(),
         probe2: options.probe.clone(),
+        extended: false,
     };
     let mut watch = Watch::begin();
     let report = wskguard_vectors::run_each(format::read(&options.file)?, &selection, |vector| {

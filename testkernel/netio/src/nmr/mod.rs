@@ -18,7 +18,7 @@ use wsk_sys::{GUID, HANDLE, NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_CHARACTERIS
 use crate::sync::{Condvar, Mutex};
 
 pub(crate) use binding::{attach_client, client_detached, provider_detached};
-pub(crate) use modules::{deregister, register_client, register_provider, wait};
+pub(crate) use modules::{deregister, is_bound, register_client, register_provider, wait};
 
 /// Which side of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

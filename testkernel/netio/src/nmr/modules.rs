@@ -142,6 +142,12 @@ pub(crate) fn deregister(handle: HANDLE, side: Side) -> NTSTATUS {
     STATUS_PENDING
 }
 
+/// Whether a binding of the module is left.
+pub(crate) fn is_bound(handle: HANDLE) -> bool {
+    let id = from_handle(handle);
+    BOOKS.lock().bindings.values().any(|binding| binding.involves(id))
+}
+
 /// Waits until no binding of the module is left, and forgets it.
 pub(crate) fn wait(handle: HANDLE, side: Side) -> NTSTATUS {
     let id = from_handle(handle);

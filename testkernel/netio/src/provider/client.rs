@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use wsk_sys::{
     GUID, HANDLE, MAKE_WSK_VERSION, MIT_GUID, NPI_MODULEID, NPI_MODULEID_VALUE, NPI_PROVIDER_CHARACTERISTICS,
@@ -14,7 +14,8 @@ use super::dispatch;
 use crate::nmr;
 use crate::report::{self, misuse};
 use crate::status::{
-    NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS, is_success,
+    NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_PENDING,
+    STATUS_SUCCESS, is_success,
 };
 use crate::sync::Mutex;
 
@@ -60,15 +61,45 @@ static CHARACTERISTICS: Constant<NPI_PROVIDER_CHARACTERISTICS> = Constant(NPI_PR
     },
 });
 
-/// Registers the provider, for as long as the module is there.
+/// The registration: NULL while the provider is not there.
+static REGISTRATION: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+/// The registration that ends, until its last binding has.
+static LEAVING: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Registers the provider: for as long as the module is there, unless a test makes it leave.
 pub(crate) fn register() {
     let mut handle = core::ptr::null_mut();
     // SAFETY: the characteristics are static.
     let status =
         unsafe { nmr::register_provider(&raw const CHARACTERISTICS.0, core::ptr::null_mut(), &raw mut handle) };
-    if !is_success(status) {
+    if is_success(status) {
+        REGISTRATION.store(handle, Ordering::Release);
+    } else {
         report::print(format_args!("the provider could not register: {status:#010x}"));
     }
+}
+
+/// Takes the registration back.
+pub(crate) fn leave() -> Result<(), NTSTATUS> {
+    let handle = REGISTRATION.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    if handle.is_null() {
+        return Err(STATUS_INVALID_DEVICE_STATE);
+    }
+    LEAVING.store(handle, Ordering::Release);
+    nmr::deregister(handle, nmr::Side::Provider);
+    Ok(())
+}
+
+/// Registers again, once nobody is bound any more.
+pub(crate) fn come_back() -> Result<(), NTSTATUS> {
+    let handle = LEAVING.load(Ordering::Acquire);
+    if handle.is_null() || nmr::is_bound(handle) {
+        return Err(STATUS_INVALID_DEVICE_STATE);
+    }
+    LEAVING.store(core::ptr::null_mut(), Ordering::Release);
+    nmr::wait(handle, nmr::Side::Provider);
+    register();
+    Ok(())
 }
 
 /// Whether `instance` is the system provider's.

@@ -23,5 +23,5 @@ mod security;
 pub(crate) mod socket;
 mod state;
 
-pub(crate) use client::{clients, descriptors, is_own_instance, register};
+pub(crate) use client::{clients, come_back, descriptors, is_own_instance, leave, register};
 pub(crate) use indication::retained;

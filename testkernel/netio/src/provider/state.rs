@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use wsk_sys::{SOCK_DGRAM, SOCK_STREAM, SOCKADDR};
+use wsk_sys::{SOCK_DGRAM, SOCK_STREAM, SOCKADDR, WSK_FLAG_ABORTIVE};
 
 use super::accept::Acceptor;
 use super::bindings;
@@ -83,7 +83,8 @@ impl Inner {
             | Op::LocalAddress(_)
             | Op::RemoteAddress(_)
             | Op::Control(_) => true,
-            Op::Disconnect { data: None, .. } => self.sender.is_idle() && !self.is_active(Role::Send),
+            // A graceful one waits its turn behind the sends.
+            Op::Disconnect { flags, .. } => flags & WSK_FLAG_ABORTIVE != 0,
             Op::Receive { flags: 0, .. } => self.receiver.has_data() && !self.is_active(Role::Receive),
             Op::Close(_) => self.active.is_empty(),
             _ => false,

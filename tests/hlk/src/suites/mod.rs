@@ -5,14 +5,20 @@ mod basics;
 mod callbacks;
 mod cancel;
 mod device;
+pub(crate) mod each;
+pub(crate) mod endurance;
 mod fidelity;
 mod hardening;
 mod irp;
 mod lifetime;
 pub(crate) mod load;
+mod loss;
+mod matrix;
+mod misuse;
 mod nmr;
 mod options;
 mod policy;
+mod record;
 mod shim;
 mod stop;
 mod transparent;
@@ -33,13 +39,19 @@ pub(crate) const ALL: &[&[Test]] = &[
     callbacks::TESTS,
     lifetime::TESTS,
     nmr::TESTS,
+    loss::TESTS,
+    matrix::TESTS,
     fidelity::TESTS,
+    each::TESTS,
     device::TESTS,
     policy::TESTS,
     audit::TESTS,
     options::TESTS,
+    record::TESTS,
     hardening::TESTS,
+    misuse::TESTS,
     load::TESTS,
+    endurance::TESTS,
     stop::TESTS,
     shim::TESTS,
     transparent::TESTS,

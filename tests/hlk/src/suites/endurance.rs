@@ -1,0 +1,161 @@
+//! Many sockets and many threads for as long as it takes: seconds by default, minutes with `--extended`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use probe_protocol::netio::NULL_PROTOCOL;
+use probe_protocol::probe::{Op, Stress, StressReport};
+use wskguard_core::counters::Counter;
+use zerocopy::IntoBytes;
+
+use crate::check;
+use crate::context::Context;
+use crate::guard::{Guard, PERMISSIVE};
+use crate::probe::{Client, Family};
+use crate::runner::tests;
+use crate::status;
+use crate::testkernel::Netio;
+use crate::wsk::SO_BROADCAST;
+
+tests! {
+    "endurance";
+    @900 null_sockets, Filtered, "design §7", "eight threads over sockets without a host socket, while policies are swapped and lists are read; nothing is left";
+    @900 real_sockets, Filtered, "design §7", "as many real sockets at once as the host has, each bound and set";
+}
+
+const POLICIES: [&str; 4] = [
+    PERMISSIVE,
+    "schema = 1\nname = \"strict\"\nsemantics = \"strict\"\naudit = \"all\"\n",
+    "schema = 1\nname = \"rules\"\nsemantics = \"compat\"\n\
+     [[rule]]\nname = \"own\"\nrequest = \"bind\"\naction = \"exclusive\"\n\
+     [[rule]]\nname = \"small\"\nrequest = \"set\"\noption = \"SO_RCVBUF\"\naction = \"clamp\"\nmin = 1024\nmax = 65536\n\
+     [[rule]]\nname = \"quiet\"\nrequest = \"set\"\noption = \"SO_BROADCAST\"\nnew = 1\naction = \"deny\"\n",
+    "schema = 1\nname = \"initial\"\nsemantics = \"audit\"\n\
+     [[initial]]\noption = \"SO_EXCLUSIVEADDRUSE\"\nvalue = 1\n[[initial]]\noption = \"SO_RCVBUF\"\nvalue = 8192\n",
+];
+
+/// Swaps policies and reads lists, counters and records until it is told to end; how often.
+fn disturb(end: &AtomicBool, swaps: &AtomicU64) -> Result<()> {
+    let mut guard = Guard::open()?;
+    let mut policies = POLICIES.iter().cycle();
+    while !end.load(Ordering::Relaxed) {
+        if let Some(policy) = policies.next() {
+            guard.load(policy)?;
+        }
+        super::lifetime::list(&mut guard)?;
+        guard.counters()?;
+        guard.read_audit(0, 256)?;
+        swaps.fetch_add(1, Ordering::Relaxed);
+    }
+    guard.load(PERMISSIVE)
+}
+
+fn stress(client: &Client<'_>, seed: u32, steps: u32) -> Result<StressReport> {
+    let wish = Stress {
+        client: client.id,
+        threads: 8,
+        sockets: 16,
+        steps,
+        seed,
+        timeout_ms: 20_000,
+        at_dispatch: seed % 2,
+        family: Family::V4.number(),
+        protocol: NULL_PROTOCOL,
+    };
+    let report: StressReport = client.probe.ask_for(Op::Stress, &[wish.as_bytes()], 300_000)?;
+    let what = format!("seed {seed}: {report:?}");
+    check::equal(&format!("stuck requests, {what}"), report.stuck, 0)?;
+    check::equal(&format!("completions too many, {what}"), report.double_completions, 0)?;
+    check::equal(&format!("pending flags, {what}"), report.mismatched, 0)?;
+    check::status(&what, report.status, status::SUCCESS)?;
+    Ok(report)
+}
+
+fn counted(guard: &mut Guard, counter: Counter) -> Result<u64> {
+    Ok(guard.counters()?.values.get(counter as usize).copied().unwrap_or(0))
+}
+
+fn null_sockets(context: &Context) -> Result<()> {
+    let (sockets, time) = if context.extended() {
+        (100_000, Duration::from_secs(300))
+    } else {
+        (2_000, Duration::ZERO)
+    };
+    let netio = Netio::open()?;
+    let mut guard = context.guard()?;
+    let client = context.attach()?;
+    let before = netio.statistics()?;
+    let endpoints = guard.status()?.endpoints;
+    let opened = counted(&mut guard, Counter::EndpointsOpened)?;
+    let closed = counted(&mut guard, Counter::EndpointsClosed)?;
+    let (end, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let begun = Instant::now();
+    let mut requests = 0;
+    let result = thread::scope(|scope| {
+        let other = scope.spawn(|| disturb(&end, &swaps));
+        let mut seed = 1;
+        let result = loop {
+            let report = stress(&client, seed, 500);
+            let made = netio.statistics().map(|now| now.created - before.created);
+            match (report, made) {
+                (Ok(report), Ok(made)) => {
+                    requests += report.launched;
+                    if made >= sockets && begun.elapsed() >= time {
+                        break Ok(made);
+                    }
+                }
+                (Err(error), _) | (_, Err(error)) => break Err(error),
+            }
+            seed += 1;
+        };
+        end.store(true, Ordering::Relaxed);
+        let other = other
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the disturbing thread panicked")));
+        result.and_then(|made| other.map(|()| made))
+    });
+    let made = result?;
+    let swaps = swaps.load(Ordering::Relaxed);
+    println!(
+        "      {made} sockets, {requests} requests, {swaps} policies in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    check::holds("policies were swapped", swaps > 3)?;
+    check::equal("endpoints", guard.status()?.endpoints, endpoints)?;
+    let opened = counted(&mut guard, Counter::EndpointsOpened)? - opened;
+    let closed = counted(&mut guard, Counter::EndpointsClosed)? - closed;
+    check::equal("closed as opened", closed, opened)?;
+    check::holds("as many as the provider made", opened >= made)?;
+    let after = netio.statistics()?;
+    check::equal("sockets below", after.null_sockets, before.null_sockets)?;
+    check::equal("IRPs below", after.irps, before.irps)?;
+    check::equal("broken contracts", after.misuses, before.misuses)?;
+    check::status("detach", client.detach(5000)?.status, status::SUCCESS)
+}
+
+fn real_sockets(context: &Context) -> Result<()> {
+    let count = if context.extended() { 2_000 } else { 200 };
+    let netio = Netio::open()?;
+    let mut guard = context.guard()?;
+    let endpoints = guard.status()?.endpoints;
+    let before = netio.statistics()?;
+    let client = context.attach()?;
+    let mut sockets = Vec::new();
+    for index in 0..count {
+        let (socket, _) = client.datagram(Family::BOTH[index % 2])?;
+        socket.set(SO_BROADCAST, 1)?;
+        sockets.push(socket);
+    }
+    check::equal(
+        "listed",
+        super::lifetime::list(&mut guard)?.len() as u64,
+        u64::from(endpoints) + count as u64,
+    )?;
+    for socket in sockets {
+        socket.close()?;
+    }
+    check::equal("endpoints", guard.status()?.endpoints, endpoints)?;
+    check::equal("host sockets", netio.statistics()?.host_sockets, before.host_sockets)
+}
