@@ -9,6 +9,7 @@ use wdk_sys::{
 
 use crate::bypass::Watch;
 use crate::client::Edge;
+use crate::crash;
 use crate::device::Device;
 use crate::guard::{Guard, guard};
 use crate::images;
@@ -89,6 +90,7 @@ unsafe fn start(driver: PDRIVER_OBJECT) -> Result<(Device, Edges), NTSTATUS> {
         Guard::destroy();
         return Err(status);
     }
+    crash::start();
     Ok((device, edges))
 }
 
@@ -119,6 +121,7 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
     // SAFETY: nobody else touches it now.
     if let Some((device, edges)) = unsafe { (*STAGES.0.get()).take() } {
         Device::unpublish();
+        crash::stop();
         edges.close();
         Guard::destroy();
         drop(device);

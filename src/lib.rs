@@ -27,6 +27,7 @@ mod bypass;
 mod callback;
 mod client;
 mod control;
+mod crash;
 mod device;
 mod endpoint;
 mod entry;

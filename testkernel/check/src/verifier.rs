@@ -11,6 +11,9 @@ pub use probe_protocol::verifier::{
     ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, PoolUse, Stop, StopCode,
 };
 
+/// What STATUS_NOT_FOUND becomes.
+const ERROR_NOT_FOUND: i32 = 1168;
+
 /// The verifier's device.
 #[derive(Debug)]
 pub struct Verifier(Device);
@@ -220,6 +223,32 @@ impl Verifier {
     /// The device's.
     pub fn covered(&self) -> io::Result<Vec<u32>> {
         self.list(protocol::QUERY_COVERAGE)
+    }
+
+    /// What the drivers' bug check callbacks would add to a dump: names (GUIDs in memory order) and data.
+    ///
+    /// # Errors
+    /// The device's, or a reply that is cut short.
+    pub fn crash_data(&self) -> io::Result<Vec<([u8; 16], Vec<u8>)>> {
+        let mut all = Vec::new();
+        let mut room = vec![0; 128 * 1024];
+        loop {
+            let page = protocol::Page {
+                version: protocol::VERSION,
+                first: u32::try_from(all.len()).unwrap_or(u32::MAX),
+            };
+            let bytes = match self.0.control(protocol::QUERY_CRASH, page.as_bytes(), &mut room) {
+                Err(error) if error.raw_os_error() == Some(ERROR_NOT_FOUND) => return Ok(all),
+                other => other?,
+            };
+            let reply = room.get(..bytes).unwrap_or_default();
+            let (head, data) = protocol::CrashData::read_from_prefix(reply)
+                .map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            if data.len() != head.length as usize {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            all.push((head.guid, data.to_vec()));
+        }
     }
 
     /// What the verified drivers import.

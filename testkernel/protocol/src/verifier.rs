@@ -41,6 +41,9 @@ pub const QUERY_COVERAGE: u32 = code(0x80b);
 /// Sent to any device of the test kernel, not to the verifier's: answered with the status of this handle's IRP_MJ_CREATE.
 /// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
 pub const QUERY_CREATE: u32 = code(0x809);
+/// [`Page`], whose `first` numbers the callback → [`CrashData`] and its bytes: calls a driver's registered bug check callback for
+/// secondary dump data, at HIGH_LEVEL as in a crash, which this is not. Not found: there is no callback of this number.
+pub const QUERY_CRASH: u32 = code(0x80c);
 
 /// Value of the verifier's `Parameters` key that its flags are taken from at start (REG_DWORD); [`flags::STANDARD`] without it.
 pub const FLAGS_VALUE: &str = "Flags";
@@ -317,6 +320,18 @@ pub struct PoolUse {
     pub frees: u64,
     /// Most bytes at a time.
     pub peak_bytes: u64,
+}
+
+/// What a bug check callback put into the dump.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CrashData {
+    /// The data's name, a GUID in memory order.
+    pub guid: [u8; 16],
+    /// Bytes that follow.
+    pub length: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// How allocations, and other calls that can, are made to fail.

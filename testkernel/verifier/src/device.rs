@@ -1,20 +1,20 @@
 //! The verifier's own device: what user mode asks and sets. `PASSIVE_LEVEL`. Its IRPs come straight from Wine's I/O manager.
 
 use probe_protocol::verifier::{
-    ARM_FAULTS, ArmFaults, CLEAR_STOPS, CoverageMap, Info, Page, PageReply, PoolQuery, QUERY_COVERAGE, QUERY_CREATE,
-    QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_POOL, QUERY_STOPS, Request, SET_COVERAGE, SET_FLAGS,
-    SetFlags, VERSION,
+    ARM_FAULTS, ArmFaults, CLEAR_STOPS, CoverageMap, CrashData, Info, Page, PageReply, PoolQuery, QUERY_COVERAGE,
+    QUERY_CRASH, QUERY_CREATE, QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_POOL, QUERY_STOPS, Request,
+    SET_COVERAGE, SET_FLAGS, SetFlags, VERSION,
 };
 use wdk_rtl::irp as inline;
 use wdk_sys::{
-    DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, UNICODE_STRING, ntddk::IoCreateDevice,
-    ntddk::IoCreateSymbolicLink, ntddk::IofCompleteRequest,
+    DEVICE_OBJECT, DRIVER_OBJECT, GUID, IRP, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, UNICODE_STRING,
+    ntddk::IoCreateDevice, ntddk::IoCreateSymbolicLink, ntddk::IofCompleteRequest,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::irp;
-use crate::{coverage, etw, imports, irptable, lowres, modules, pool, settings, stop, user};
+use crate::{bugcheck, coverage, etw, imports, irptable, lowres, modules, pool, settings, stop, user};
 
 const FILE_DEVICE_UNKNOWN: u32 = 0x22;
 const DO_BUFFERED_IO: u32 = 4;
@@ -183,6 +183,27 @@ fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<us
             let first = input::<Page>(buffer, length)?.first as usize;
             list(buffer, room, |room| coverage::page(first, room))
         }
+        QUERY_CRASH => {
+            let number = input::<Page>(buffer, length)?.first as usize;
+            let (name, data) = bugcheck::secondary_data(number).ok_or(STATUS_NOT_FOUND)?;
+            crash_data(buffer, room, name, data)
+        }
         _ => Err(STATUS_INVALID_DEVICE_REQUEST),
     }
+}
+
+/// Writes what a callback added to the dump.
+fn crash_data(buffer: &mut [u8], length: usize, name: GUID, data: &[u8]) -> Result<usize, NTSTATUS> {
+    // SAFETY: a GUID is 16 bytes without padding.
+    let guid = unsafe { core::mem::transmute::<GUID, [u8; 16]>(name) };
+    let head = CrashData {
+        guid,
+        length: u32::try_from(data.len()).map_err(|_| STATUS_BUFFER_TOO_SMALL)?,
+        reserved: 0,
+    };
+    let written = output(buffer, length, &head)?;
+    let end = written.saturating_add(data.len());
+    let room = buffer.get_mut(..length).and_then(|room| room.get_mut(written..end));
+    room.ok_or(STATUS_BUFFER_TOO_SMALL)?.copy_from_slice(data);
+    Ok(end)
 }

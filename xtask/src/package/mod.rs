@@ -80,6 +80,7 @@ impl Package {
         for name in SOURCES {
             copy(&layout.root.join(name), &folder.join(name))?;
         }
+        copy_shim(layout, &folder.join("shim"))?;
         let key = Signer::make(&layout.target.join(format!("package-key-{}", std::process::id())))?;
         let certificate = folder.join(CERTIFICATE);
         fs::copy(key.certificate(), &certificate)?;
@@ -107,6 +108,22 @@ impl Package {
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+/// The link libraries for clients, and their header.
+fn copy_shim(layout: &Layout, to: &Path) -> Result<()> {
+    let is_shim = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        stem.starts_with("wskguard-shim-") && path.extension().is_some_and(|extension| extension == "lib")
+    };
+    let built = fs::read_dir(layout.out())?.collect::<Result<Vec<_>, _>>()?;
+    let libraries = built.iter().map(fs::DirEntry::path).filter(is_shim).collect::<Vec<_>>();
+    ensure!(!libraries.is_empty(), "the build has made no shim");
+    copy(&layout.root.join("crates/shim/include"), to)?;
+    for library in libraries {
+        copy(&library, &to.join(library.file_name().context("a file has a name")?))?;
+    }
+    Ok(())
 }
 
 /// Makes `folder`, or clears it: only if a package was made there before, so that a slip of the pen removes nothing else.

@@ -154,6 +154,26 @@ proptest! {
     }
 }
 
+/// Unequal processors, rings that have gone round: what is kept is what has the greatest times.
+#[test]
+fn the_newest_of_all_processors_are_found_without_a_cursor() {
+    let rings = TestRings::new(&HEAP, 3, 8).unwrap();
+    let mut out = [blank(); 6];
+    assert_eq!(rings.newest(&mut out), 0);
+    for number in 1..=4 {
+        rings.write(2, &numbered(number));
+    }
+    assert_eq!(rings.newest(&mut out), 4);
+    for number in 5..=60 {
+        rings.write(usize::from(number % 7 == 0), &numbered(number));
+    }
+    assert_eq!(rings.newest(&mut out), 6);
+    let mut times = out.iter().map(check).collect::<Vec<_>>();
+    times.sort_unstable();
+    assert_eq!(times, [55, 56, 57, 58, 59, 60]);
+    assert_eq!(rings.newest(&mut []), 0);
+}
+
 /// Four writers on two rings that are far too short, two readers: no torn record, and the books balance.
 #[test]
 fn writers_and_readers_at_once() {

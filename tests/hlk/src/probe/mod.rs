@@ -10,7 +10,7 @@ mod socket;
 
 pub(crate) use address::{Address, Family};
 pub(crate) use call::{CallBuilder, Done, Pending};
-pub(crate) use client::{Client, Npi, WSK_NPI};
+pub(crate) use client::{Client, Npi, WSK_NPI, guid};
 pub(crate) use events::EventLog;
 pub(crate) use socket::Socket;
 

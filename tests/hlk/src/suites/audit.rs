@@ -1,19 +1,21 @@
 //! The audit trail: what a decision leaves, and books that balance.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use probe_protocol::probe::{Bench, BenchReport, Op, Workload};
+use testkernel_check::verifier::Verifier;
 use wskguard_abi::{AuditEntry, AuditReply, EndpointInfo, audit_flags};
 use wskguard_core::audit::{
-    FLAG_AT_DISPATCH, FLAG_HAS_ASKED, FLAG_HAS_NEW, FLAG_HAS_OLD, FLAG_NOT_ENFORCED, FLAG_OWN_REQUEST, NO_RULE,
+    AuditRecord, FLAG_AT_DISPATCH, FLAG_HAS_ASKED, FLAG_HAS_NEW, FLAG_HAS_OLD, FLAG_NOT_ENFORCED, FLAG_OWN_REQUEST,
+    NO_RULE,
 };
 use wskguard_core::decide::Done;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::policy::InForce;
 use crate::check;
-use crate::context::Context;
+use crate::context::{Context, skip};
 use crate::guard::Guard;
-use crate::probe::{Client, Family};
+use crate::probe::{Client, Family, guid};
 use crate::runner::tests;
 use crate::status;
 use crate::wsk::{SO_BROADCAST, SO_DEBUG, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET};
@@ -36,6 +38,7 @@ tests! {
     writers_books, Filtered, "design §4", "decided = written + suppressed + dropped, and each decision counts once";
     order, Filtered, "IOCTL.md AuditEntry", "records of one processor are numbered without gaps";
     two_readers, Filtered, "IOCTL.md ReadAuditRequest", "readers do not disturb each other";
+    crash_data, Filtered, "OPERATING After a crash", "a crash dump keeps the counters and the newest records";
     @60 stalled_reader, Filtered, "design §4", "a reader that stalls is told what it lost: read + overwritten = written";
     @60 flooded_endpoint, Filtered, "design §4", "an endpoint that floods runs out of budget, and another's record is still there";
 }
@@ -71,6 +74,82 @@ impl Reader {
         check::equal("records", entries.len(), 1)?;
         entries.first().copied().context("a record")
     }
+}
+
+/// Layout of the secondary dump data, as docs/OPERATING.md has it.
+mod dump {
+    pub(super) const NAME: wskguard_abi::GuidFields = (
+        0x5D7C_2C4E,
+        0x2B7E,
+        0x4E55,
+        [0x9C, 0x0D, 0x6E, 0x1B, 0x5A, 0x9F, 0x3D, 0x21],
+    );
+    pub(super) const COUNTER_COUNT: usize = 12;
+    pub(super) const RECORD_COUNT: usize = 16;
+    pub(super) const RECORD_SIZE: usize = 20;
+    pub(super) const WRITTEN: usize = 32;
+    pub(super) const COUNTERS: usize = 56;
+}
+
+/// The verifier calls the callback as in a crash; what it adds has to agree with what the device tells at the same time.
+fn crash_data(context: &Context) -> Result<()> {
+    let Ok(verifier) = Verifier::open() else {
+        return skip("only the test kernel can ask for a crash's data without a crash");
+    };
+    let _policy = InForce::load("audit = \"all\"", "")?;
+    let client = context.attach()?;
+    let socket = client.datagram_socket(Family::V4)?;
+    for on in [1, 0, 1] {
+        socket.set(SO_BROADCAST, on)?;
+    }
+    let mut guard = context.guard()?;
+    let newest = guard.read_audit(audit_flags::FROM_NOW, 0)?.reply;
+    let counters = guard.counters()?.values;
+    let data = verifier.crash_data()?;
+    let (_, data) = data
+        .iter()
+        .find(|(name, _)| *name == guid(dump::NAME))
+        .context("the driver's data")?;
+    let number = |at: usize| -> Result<u32> {
+        Ok(u32::from_le_bytes(
+            *data.get(at..).and_then(<[u8]>::first_chunk).context("cut short")?,
+        ))
+    };
+    let word = |at: usize| -> Result<u64> {
+        Ok(u64::from_le_bytes(
+            *data.get(at..).and_then(<[u8]>::first_chunk).context("cut short")?,
+        ))
+    };
+    ensure!(data.starts_with(b"WskGuard"), "another magic");
+    let (count, records, size) = (
+        number(dump::COUNTER_COUNT)?,
+        number(dump::RECORD_COUNT)?,
+        number(dump::RECORD_SIZE)?,
+    );
+    check::equal("counters", count as usize, counters.len())?;
+    for (index, told) in counters.iter().enumerate() {
+        // Asking for the counters counts as a request of its own.
+        let dumped = word(dump::COUNTERS + 8 * index)?;
+        ensure!(
+            dumped >= *told && dumped <= told + 2,
+            "counter {index}: {dumped} in the dump, {told} told"
+        );
+    }
+    check::equal("records written", word(dump::WRITTEN)?, newest.written)?;
+    check::equal("size of a record", size as usize, size_of::<AuditRecord>())?;
+    let first = dump::COUNTERS + 8 * count as usize;
+    let mut set = 0;
+    for index in 0..records as usize {
+        let record = data.get(first + index * size as usize..).context("cut short")?;
+        let (record, _) = AuditRecord::read_from_prefix(record).map_err(|_| anyhow!("record {index} is cut short"))?;
+        set +=
+            u32::from(record.level == SOL_SOCKET && record.code == SO_BROADCAST && record.flags & FLAG_HAS_ASKED != 0);
+    }
+    ensure!(
+        set >= 3,
+        "{set} of the three requests are in the dump's {records} records"
+    );
+    Ok(())
 }
 
 fn balanced(reply: &AuditReply) -> Result<()> {
