@@ -25,10 +25,12 @@ use wskguard_core::{
 };
 
 use crate::client::Clients;
+use crate::control::Observed;
 use crate::endpoint::Endpoint;
 use crate::ioctl::Waiters;
 use crate::parameters::Parameters;
 use crate::policy::PolicyInForce;
+use crate::request::Spares;
 
 /// Pool tags, as they read in a dump.
 pub const TAG_CLIENT: u32 = u32::from_le_bytes(*b"WsGc");
@@ -64,6 +66,8 @@ pub struct Guard {
     pub policy: PolicyInForce,
     pub clients: SpinLock<Clients>,
     pub waiters: Waiters,
+    /// Blocks of control requests that have ended.
+    pub spares: Spares<Observed>,
     /// Live endpoints, listed or not.
     pub live: AtomicU32,
     pub device: *mut DEVICE_OBJECT,
@@ -115,6 +119,7 @@ impl Guard {
             policy: PolicyInForce::new(processors)?,
             clients: SpinLock::new(Clients::new()),
             waiters: Waiters::new(),
+            spares: Spares::new(processors)?,
             live: AtomicU32::new(0),
             device,
             driver,
@@ -138,7 +143,13 @@ impl Guard {
 
     /// Counts one on this processor.
     pub fn count(&self, counter: Counter) {
-        self.counters.count(processor(), counter);
+        self.count_on(processor(), counter);
+    }
+
+    /// Counts one where the processor is known.
+    #[inline]
+    pub fn count_on(&self, cpu: usize, counter: Counter) {
+        self.counters.count(cpu, counter);
     }
 
     /// Lets a stop succeed, or makes it fail at once with the device still usable. Under the lock of `clients`.

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::device::Device;
 
 pub use probe_protocol::verifier::{
-    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, PoolUse, Stop, StopCode,
+    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, PoolUse, Retired, Stop, StopCode,
 };
 
 /// The verifier's device.
@@ -220,6 +220,41 @@ impl Verifier {
     /// The device's.
     pub fn covered(&self) -> io::Result<Vec<u32>> {
         self.list(protocol::QUERY_COVERAGE)
+    }
+
+    /// Begins to count wskguard's instructions, from zero, or ends it.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn count_instructions(&self, on: bool) -> io::Result<()> {
+        self.tell(
+            protocol::SET_RETIRED,
+            &protocol::SetFlags {
+                version: protocol::VERSION,
+                flags: u32::from(on),
+            },
+        )
+    }
+
+    /// wskguard's instructions so far.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn retired(&self) -> io::Result<Retired> {
+        self.ask(
+            protocol::QUERY_RETIRED,
+            &protocol::Request {
+                version: protocol::VERSION,
+            },
+        )
+    }
+
+    /// Where wskguard went while its instructions were counted.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn left(&self) -> io::Result<Vec<ImportUse>> {
+        self.list(protocol::QUERY_LEFT)
     }
 
     /// What the verified drivers import.

@@ -42,6 +42,13 @@ pub const QUERY_COVERAGE: u32 = code(0x80b);
 /// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
 pub const QUERY_CREATE: u32 = code(0x809);
 
+/// [`SetFlags`], of which 1 means on and 0 off → nothing. Counts the instructions of wskguard.sys, from zero.
+pub const SET_RETIRED: u32 = code(0x80e);
+/// [`Request`] → [`Retired`].
+pub const QUERY_RETIRED: u32 = code(0x80f);
+/// [`Page`] → [`PageReply`] and [`ImportUse`]s: where wskguard.sys went, by call and by return, while its instructions were counted.
+pub const QUERY_LEFT: u32 = code(0x80d);
+
 /// Value of the verifier's `Parameters` key that its flags are taken from at start (REG_DWORD); [`flags::STANDARD`] without it.
 pub const FLAGS_VALUE: &str = "Flags";
 
@@ -432,6 +439,20 @@ pub struct ImportUse {
     pub name: [u8; 64],
 }
 
+/// Instructions that wskguard.sys has executed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Retired {
+    /// [`VERSION`].
+    pub version: u32,
+    /// 1 while they are counted.
+    pub on: u32,
+    /// How many.
+    pub instructions: u64,
+    /// How often its code was entered: called, or returned to.
+    pub entries: u64,
+}
+
 const _: () = {
     assert!(size_of::<Frame>() == 32);
     assert!(size_of::<Stop>() == 96 + 32 * FRAMES);
@@ -443,6 +464,7 @@ const _: () = {
     assert!(size_of::<Event>() == 304);
     assert!(size_of::<CoverageMap>() == 40 + 4 * COVERAGE_MOST);
     assert!(size_of::<ImportUse>() == 112);
+    assert!(size_of::<Retired>() == 24);
 };
 
 /// What faulty.sys is told: one of its cases.

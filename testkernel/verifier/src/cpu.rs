@@ -1,5 +1,7 @@
 //! Processors: one group, as many as the machine has. Any IRQL.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use wdk_sys::{NTSTATUS, PROCESSOR_NUMBER, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 
 use crate::exports::exports;
@@ -8,8 +10,17 @@ use crate::user;
 const ALL_GROUPS: u16 = 0xffff;
 
 fn processors() -> u32 {
-    // SAFETY: no preconditions.
-    unsafe { wdk_sys::ntddk::KeQueryActiveProcessorCount(core::ptr::null_mut()) }.max(1)
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Wine asks its host each time.
+    match COUNT.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: no preconditions.
+            let count = unsafe { wdk_sys::ntddk::KeQueryActiveProcessorCount(core::ptr::null_mut()) }.max(1);
+            COUNT.store(count, Ordering::Relaxed);
+            count
+        }
+        count => count,
+    }
 }
 
 fn present() -> u32 {
