@@ -28,8 +28,8 @@ pub struct Substitute {
 /// A request whose completion matters.
 pub struct Observed {
     pub endpoint: EndpointRef,
-    pub arguments: Arguments,
-    pub captured: Captured,
+    pub(super) arguments: Arguments,
+    pub(super) captured: Captured,
     pub kind: RequestKind,
     pub mode: Mode,
     pub commit: Change,

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::device::Device;
 
 pub use probe_protocol::verifier::{
-    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, PoolUse, Retired, Stop, StopCode,
+    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, Left, PoolUse, Retired, Stop, StopCode,
 };
 
 /// The verifier's device.
@@ -222,38 +222,33 @@ impl Verifier {
         self.list(protocol::QUERY_COVERAGE)
     }
 
-    /// Begins to count wskguard's instructions, from zero, or ends it.
+    /// Begins to count wskguard's instructions after so many ms, from zero, or ends it (0).
     ///
     /// # Errors
     /// The device's.
-    pub fn count_instructions(&self, on: bool) -> io::Result<()> {
+    pub fn count_instructions(&self, after_ms: u32) -> io::Result<()> {
         self.tell(
             protocol::SET_RETIRED,
             &protocol::SetFlags {
                 version: protocol::VERSION,
-                flags: u32::from(on),
+                flags: after_ms,
             },
         )
     }
 
-    /// wskguard's instructions so far.
+    /// wskguard's instructions, by the functions that others called.
     ///
     /// # Errors
     /// The device's.
-    pub fn retired(&self) -> io::Result<Retired> {
-        self.ask(
-            protocol::QUERY_RETIRED,
-            &protocol::Request {
-                version: protocol::VERSION,
-            },
-        )
+    pub fn retired(&self) -> io::Result<Vec<Retired>> {
+        self.list(protocol::QUERY_RETIRED)
     }
 
-    /// Where wskguard went while its instructions were counted.
+    /// Where wskguard went from these.
     ///
     /// # Errors
     /// The device's.
-    pub fn left(&self) -> io::Result<Vec<ImportUse>> {
+    pub fn left(&self) -> io::Result<Vec<Left>> {
         self.list(protocol::QUERY_LEFT)
     }
 

@@ -42,11 +42,11 @@ pub const QUERY_COVERAGE: u32 = code(0x80b);
 /// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
 pub const QUERY_CREATE: u32 = code(0x809);
 
-/// [`SetFlags`], of which 1 means on and 0 off → nothing. Counts the instructions of wskguard.sys, from zero.
+/// [`SetFlags`]: on after so many ms, or off (0) → nothing. Counts the instructions of wskguard.sys, from zero.
 pub const SET_RETIRED: u32 = code(0x80e);
-/// [`Request`] → [`Retired`].
+/// [`Page`] → [`PageReply`] and [`Retired`]s.
 pub const QUERY_RETIRED: u32 = code(0x80f);
-/// [`Page`] → [`PageReply`] and [`ImportUse`]s: where wskguard.sys went, by call and by return, while its instructions were counted.
+/// [`Page`] → [`PageReply`] and [`Left`]s: where wskguard.sys went, by call and by return, while its instructions were counted.
 pub const QUERY_LEFT: u32 = code(0x80d);
 
 /// Value of the verifier's `Parameters` key that its flags are taken from at start (REG_DWORD); [`flags::STANDARD`] without it.
@@ -439,18 +439,30 @@ pub struct ImportUse {
     pub name: [u8; 64],
 }
 
-/// Instructions that wskguard.sys has executed.
+/// What wskguard.sys executed for one of its functions that others call, with all that the function called in it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Retired {
-    /// [`VERSION`].
-    pub version: u32,
-    /// 1 while they are counted.
-    pub on: u32,
-    /// How many.
+    /// The function's offset in the image.
+    pub entry: u64,
+    /// Calls of it.
+    pub calls: u64,
+    /// Instructions.
     pub instructions: u64,
-    /// How often its code was entered: called, or returned to.
-    pub entries: u64,
+}
+
+/// Where wskguard.sys went from such a function.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Left {
+    /// The function's offset in the image.
+    pub entry: u64,
+    /// How often.
+    pub times: u64,
+    /// File name of the module it went to.
+    pub module: [u8; NAME],
+    /// Name of the import; none where it went by a pointer, or returned.
+    pub name: [u8; 64],
 }
 
 const _: () = {
@@ -465,6 +477,7 @@ const _: () = {
     assert!(size_of::<CoverageMap>() == 40 + 4 * COVERAGE_MOST);
     assert!(size_of::<ImportUse>() == 112);
     assert!(size_of::<Retired>() == 24);
+    assert!(size_of::<Left>() == 104);
 };
 
 /// What faulty.sys is told: one of its cases.

@@ -184,16 +184,16 @@ fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<us
             list(buffer, room, |room| coverage::page(first, room))
         }
         SET_RETIRED => {
-            let on = input::<SetFlags>(buffer, length)?.flags != 0;
-            retired::set(on).then_some(0).ok_or(STATUS_INVALID_DEVICE_STATE)
+            let after_ms = input::<SetFlags>(buffer, length)?.flags;
+            retired::set(after_ms).then_some(0).ok_or(STATUS_INVALID_DEVICE_STATE)
         }
         QUERY_RETIRED => {
-            input::<Request>(buffer, length)?;
-            output(buffer, room, &retired::counted())
+            let first = input::<Page>(buffer, length)?.first as usize;
+            list(buffer, room, |room| retired::counted(first, room))
         }
         QUERY_LEFT => {
             let first = input::<Page>(buffer, length)?.first as usize;
-            list(buffer, room, |room| retired::page(first, room))
+            list(buffer, room, |room| retired::left(first, room))
         }
         _ => Err(STATUS_INVALID_DEVICE_REQUEST),
     }

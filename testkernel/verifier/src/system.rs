@@ -76,6 +76,12 @@ const CONTEXT_RAX: usize = 0x78;
 const CONTEXT_RSP: usize = 0x98;
 const CONTEXT_RIP: usize = 0xf8;
 
+/// The stack pointer of a context.
+pub(crate) fn stack_of(context: *const c_void) -> usize {
+    // SAFETY: the dispatcher's context.
+    unsafe { context.cast::<u8>().add(CONTEXT_RSP).cast::<usize>().read_unaligned() }
+}
+
 /// Has a context execute one instruction and come back, or go on.
 pub(crate) fn step(context: *mut c_void, one: bool) {
     const CONTEXT_EFLAGS: usize = 0x44;

@@ -170,6 +170,9 @@ impl Worker {
     fn repeat(&self, mut one: impl FnMut(usize) -> Result<(), NTSTATUS>) -> Result<(), NTSTATUS> {
         let (mut sum, mut least) = (0_u64, u64::MAX);
         let together = stretch(&self.wish);
+        if self.wish.pause_ms > 0 {
+            ke::sleep(self.wish.pause_ms);
+        }
         for index in 0..stretches(&self.wish) {
             let first = index.wrapping_mul(together);
             let start = time_stamp();

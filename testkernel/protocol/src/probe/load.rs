@@ -143,6 +143,8 @@ wire_struct! {
         protocol: u32,
         /// Repetitions that are timed together, for a counter that ticks seldom; 0 is 1.
         stretch: u32,
+        /// Pause between the sockets' making and the first repetition, ms.
+        pause_ms: u32,
     }
     /// Answer to that. Ticks are those of the processor's time stamp counter, summed over threads.
     BenchReport {

@@ -323,6 +323,7 @@ fn flood(client: &Client<'_>, sockets: u32, iterations: u32) -> Result<()> {
         level: SOL_SOCKET,
         protocol: 0,
         stretch: 0,
+        pause_ms: 0,
     };
     let report: BenchReport = client.probe.ask_for(Op::Bench, &[wish.as_bytes()], 50_000)?;
     check::status("flood", report.status, status::SUCCESS)
