@@ -101,8 +101,8 @@ pub fn describe(record: &mut AuditRecord, endpoint: &Endpoint) {
 }
 
 /// A decision that nobody asked to have recorded: the rings' books count it.
-pub fn not_wanted() {
-    guard().rings.suppress(processor(), Suppressed::NotWanted);
+pub fn not_wanted(cpu: usize) {
+    guard().rings.suppress(cpu, Suppressed::NotWanted);
 }
 
 /// An endpoint came or went: recorded where everything is, or everything of this endpoint.

@@ -25,10 +25,12 @@ use wskguard_core::{
 };
 
 use crate::client::Clients;
+use crate::control::Observed;
 use crate::endpoint::Endpoint;
 use crate::ioctl::Waiters;
 use crate::parameters::Parameters;
 use crate::policy::PolicyInForce;
+use crate::request::Spares;
 use crate::transparent::Transparent;
 
 /// Pool tags, as they read in a dump.
@@ -66,6 +68,8 @@ pub struct Guard {
     pub clients: SpinLock<Clients>,
     pub waiters: Waiters,
     pub transparent: Transparent,
+    /// Blocks of control requests that have ended.
+    pub spares: Spares<Observed>,
     /// Live endpoints, listed or not.
     pub live: AtomicU32,
     pub device: *mut DEVICE_OBJECT,
@@ -118,6 +122,7 @@ impl Guard {
             clients: SpinLock::new(Clients::new()),
             waiters: Waiters::new(),
             transparent: Transparent::new(parameters.transparent),
+            spares: Spares::new(processors)?,
             live: AtomicU32::new(0),
             device,
             driver,
@@ -141,7 +146,13 @@ impl Guard {
 
     /// Counts one on this processor.
     pub fn count(&self, counter: Counter) {
-        self.counters.count(processor(), counter);
+        self.count_on(processor(), counter);
+    }
+
+    /// Counts one where the processor is known.
+    #[inline]
+    pub fn count_on(&self, cpu: usize, counter: Counter) {
+        self.counters.count(cpu, counter);
     }
 
     /// Lets a stop succeed, or makes it fail at once with the device still usable. Under the lock of `clients`.

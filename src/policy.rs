@@ -134,7 +134,13 @@ impl PolicyInForce {
 
     /// The generation to decide on, held until the guard goes: for the decision, no longer. `None`: the built-in policy.
     pub fn enter(&self) -> Option<Reading<'_, Generation>> {
-        self.generations.enter(processor())
+        self.enter_on(processor())
+    }
+
+    /// The same where the processor is known.
+    #[inline]
+    pub fn enter_on(&self, cpu: usize) -> Option<Reading<'_, Generation>> {
+        self.generations.enter(cpu)
     }
 
     /// Refuses every change from now on, until the machine restarts.

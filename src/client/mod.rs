@@ -211,7 +211,7 @@ impl Client {
     }
 
     pub fn key(&self) -> ClientKey<'_> {
-        ClientKey::new(self.image.as_bytes(), self.module_id)
+        ClientKey::of(&self.image, self.module_id)
     }
 
     /// The events that a `WskControlClient` request enables for all sockets, if it is such a request.

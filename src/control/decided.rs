@@ -80,19 +80,19 @@ pub struct Decided {
 
 impl Decided {
     /// Asks the core, on the generation now in force.
-    pub fn on(endpoint: &Endpoint, request: &OptionRequest<'_>) -> Self {
+    pub fn on(endpoint: &Endpoint, request: &OptionRequest<'_>, cpu: usize) -> Self {
         let state = endpoint.options.load();
-        let reading = guard().policy.enter();
+        let reading = guard().policy.enter_on(cpu);
         let image = reading.as_ref().map(|generation| &generation.image);
         let verdict: Verdict<'_> = decide::control(image, &subject(endpoint, &state), request);
         let generation = reading
             .as_ref()
-            .map_or(0, |generation| count_hit(generation, verdict.rule));
+            .map_or(0, |generation| count_hit(generation, verdict.rule, cpu));
         let record = verdict
             .record
             .then(|| audit::control(endpoint, &verdict, generation, request));
         if record.is_none() {
-            audit::not_wanted();
+            audit::not_wanted(cpu);
         }
         let decision = match verdict.outcome {
             Outcome::Refuse(refusal) => Decision::Refuse(refusal),
@@ -122,8 +122,7 @@ impl Decided {
         }
     }
 
-    pub fn count(&self, endpoint: &Endpoint) {
-        let guard = guard();
+    pub fn count(&self, endpoint: &Endpoint, cpu: usize) {
         endpoint.decided(matches!(self.decision, Decision::Refuse(_)));
         let counter = match self.done {
             Done::Denied => Counter::RefusedByPolicy,
@@ -143,6 +142,6 @@ impl Decided {
                 }
             }
         };
-        guard.count(counter);
+        guard().count_on(cpu, counter);
     }
 }

@@ -20,7 +20,8 @@ use wskguard_core::{
 };
 
 use self::decided::{Decided, Decision};
-use self::observed::{Observed, Substitute};
+pub use self::observed::Observed;
+use self::observed::Substitute;
 use crate::endpoint::Endpoint;
 use crate::guard::{guard, processor};
 use crate::policy::Generation;
@@ -106,11 +107,11 @@ pub fn subject<'a>(endpoint: &'a Endpoint, state: &'a OptionState) -> Subject<'a
 }
 
 /// Counts a hit of the rule that decided. Returns the generation's number.
-pub fn count_hit(generation: &Generation, rule: Option<RuleRef>) -> u64 {
+pub fn count_hit(generation: &Generation, rule: Option<RuleRef>, cpu: usize) -> u64 {
     let rule = rule
         .filter(|rule| *rule != RuleRef::DEFAULT)
         .and_then(|rule| usize::try_from(rule.0).ok());
-    generation.hits.hit(processor(), rule);
+    generation.hits.hit(cpu, rule);
     generation.number
 }
 
@@ -146,14 +147,16 @@ pub unsafe extern "system" fn control_socket(
         // SAFETY: the client's own arguments.
         _ => return unsafe { forward(endpoint, &arguments, irp) },
     };
-    guard().count(counter);
+    // Asked once; that the request may go on elsewhere is no harm.
+    let cpu = processor();
+    guard().count_on(cpu, counter);
     // SAFETY: the client's input, as it claims it.
     let captured = unsafe { Captured::of(&arguments, request) };
     let asked = option_request(&arguments, request, &captured, !irp.is_null());
-    let decided = Decided::on(endpoint, &asked);
-    decided.count(endpoint);
+    let decided = Decided::on(endpoint, &asked, cpu);
+    decided.count(endpoint, cpu);
     // SAFETY: the client's own arguments, and the decision on them.
-    unsafe { carry_out(endpoint, &arguments, captured, request, decided, irp) }
+    unsafe { carry_out(endpoint, &arguments, captured, request, decided, irp, cpu) }
 }
 
 fn option_request<'a>(
@@ -180,8 +183,12 @@ fn option_request<'a>(
         output_len: arguments.output_size,
         has_irp,
         wants_size: !arguments.returned.is_null(),
-        at_dispatch: audit::at_dispatch(),
-        now: crate::guard::seconds(),
+        at_dispatch: semantics::asks_irql(kind, arguments.code) && audit::at_dispatch(),
+        now: if semantics::asks_time(kind, arguments.level, arguments.code) {
+            crate::guard::seconds()
+        } else {
+            0
+        },
     }
 }
 
@@ -192,6 +199,7 @@ unsafe fn carry_out(
     kind: RequestKind,
     decided: Decided,
     irp: PIRP,
+    cpu: usize,
 ) -> NTSTATUS {
     match decided.decision {
         Decision::Refuse(refusal) => {
@@ -219,11 +227,11 @@ unsafe fn carry_out(
             // SAFETY: the client's function, in place of which ours goes down.
             let callback = unsafe { receive_ex_callback(endpoint, arguments, kind) };
             if !observe && input.is_none() && callback.is_none() {
-                guard().count(Counter::ForwardedUntouched);
+                guard().count_on(cpu, Counter::ForwardedUntouched);
                 // SAFETY: the client's own arguments.
                 return unsafe { forward(endpoint, arguments, irp) };
             }
-            guard().count(Counter::Forwarded);
+            guard().count_on(cpu, Counter::Forwarded);
             let observed = Observed {
                 endpoint: endpoint.reference(),
                 arguments: *arguments,
@@ -235,6 +243,7 @@ unsafe fn carry_out(
                 on_get,
                 callback: callback.map(|(_, restore)| restore),
                 has_irp: !irp.is_null(),
+                cpu,
                 record: decided.record,
             };
             let input = input.map(|input| Substitute {

@@ -1,5 +1,7 @@
 //! A control request whose completion matters: the record follows it, a rule changed a value, or it is audited.
 
+use core::ptr::NonNull;
+
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 use wsk_sys::PIRP;
 use wskguard_core::{
@@ -26,8 +28,8 @@ pub struct Substitute {
 /// A request whose completion matters.
 pub struct Observed {
     pub endpoint: EndpointRef,
-    pub arguments: Arguments,
-    pub captured: Captured,
+    pub(super) arguments: Arguments,
+    pub(super) captured: Captured,
     pub kind: RequestKind,
     pub mode: Mode,
     pub commit: Change,
@@ -36,6 +38,8 @@ pub struct Observed {
     /// The client's receive-ex callback before this request.
     pub callback: Option<usize>,
     pub has_irp: bool,
+    /// Where it began.
+    pub cpu: usize,
     pub record: Option<AuditRecord>,
 }
 
@@ -70,7 +74,7 @@ impl Observed {
             // SAFETY: the client's own arguments.
             return unsafe { self.inline(copied) };
         }
-        let Some(request) = Request::<Self>::allocate() else {
+        let Some(request) = guard().spares.take(self.cpu).or_else(Request::allocate) else {
             self.endpoint.options.undo(self.undo);
             guard().count(Counter::AllocationFailures);
             // SAFETY: as above.
@@ -176,6 +180,10 @@ impl Finish for Observed {
     fn finish(&mut self, status: NTSTATUS, information: usize) -> Told {
         let (status, information) = self.conclude(status, information);
         Told::Now(status, information)
+    }
+
+    fn keep(&self, block: NonNull<Request<Self>>) -> bool {
+        guard().spares.keep(self.cpu, block)
     }
 }
 

@@ -5,6 +5,7 @@
 //! from the start. Who completes and who frees is [`wskguard_core::cancel`]'s to say.
 
 mod settle;
+mod spare;
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -15,6 +16,7 @@ use wdk_sys::{IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_NOT_SUPPORTED, STAT
 use wskguard_core::cancel::{Duty, Handshake};
 
 use self::settle::{abandoned, arm, given_back, lower_completed, perform, work_before};
+pub use self::spare::Spares;
 use crate::guard::TAG_REQUEST;
 use crate::work::WorkItem;
 
@@ -48,6 +50,14 @@ pub trait Finish {
         Self: Sized,
     {
         prepared.fail(STATUS_NOT_SUPPORTED);
+    }
+    /// The request is over: whether its block, which is pool of its own and holds nothing any more, is now somebody else's.
+    fn keep(&self, block: NonNull<Request<Self>>) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = (self, block);
+        false
     }
     /// The client has been told, and nothing of this request runs any more: end of the block.
     fn retire(self, home: Home)

@@ -232,8 +232,10 @@ unsafe fn retire<F: Finish>(block: NonNull<Request<F>>) {
     let finish = unsafe { Request::kept(block).read() };
     // SAFETY: as above.
     let home = if unsafe { block.as_ref() }.pooled {
-        // SAFETY: a pooled block came from `allocate` by `into_raw`.
-        drop(unsafe { NonpagedBox::<Request<F>, TAG_REQUEST>::from_raw(block) });
+        if !finish.keep(block) {
+            // SAFETY: a pooled block came from `allocate` by `into_raw`.
+            drop(unsafe { NonpagedBox::<Request<F>, TAG_REQUEST>::from_raw(block) });
+        }
         Home::Pool
     } else {
         Home::Endpoint

@@ -15,7 +15,7 @@ use wskguard_core::{
 use super::create::out_of_memory;
 use super::lower::{Binds, reach};
 use crate::endpoint::{Endpoint, EndpointRef};
-use crate::guard::guard;
+use crate::guard::{guard, processor};
 use crate::request::{Finish, Prepared, Request, Told, complete_here};
 use crate::sockaddr::Address;
 use crate::work::WorkItem;
@@ -115,7 +115,8 @@ pub fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<Aud
         address: address.class(),
         sharing,
     };
-    let reading = guard.policy.enter();
+    let cpu = processor();
+    let reading = guard.policy.enter_on(cpu);
     let verdict = decide::bind(
         reading.as_ref().map(|generation| &generation.image),
         &control::subject(endpoint, &state),
@@ -123,26 +124,29 @@ pub fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<Aud
     );
     let generation = reading
         .as_ref()
-        .map_or(0, |generation| control::count_hit(generation, verdict.rule));
+        .map_or(0, |generation| control::count_hit(generation, verdict.rule, cpu));
     drop(reading);
-    guard.count(Counter::Binds);
+    guard.count_on(cpu, Counter::Binds);
     let refused = matches!(verdict.outcome, BindOutcome::Refuse(_));
     endpoint.decided(refused);
-    guard.count(if refused {
-        Counter::BindsDenied
-    } else {
-        Counter::BindsAllowed
-    });
+    guard.count_on(
+        cpu,
+        if refused {
+            Counter::BindsDenied
+        } else {
+            Counter::BindsAllowed
+        },
+    );
     if refused {
-        guard.count(Counter::RefusedByPolicy);
+        guard.count_on(cpu, Counter::RefusedByPolicy);
     } else if verdict.refusal.is_some() {
-        guard.count(Counter::WouldRefuse);
+        guard.count_on(cpu, Counter::WouldRefuse);
     }
     let record = verdict
         .record
         .then(|| audit::bind(endpoint, &verdict, generation, address));
     if record.is_none() {
-        audit::not_wanted();
+        audit::not_wanted(cpu);
     }
     if let (BindOutcome::Refuse(refusal), Some(record)) = (verdict.outcome, record) {
         audit::write(endpoint, record, refusal.status.0.cast_signed());

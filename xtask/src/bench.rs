@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: what things cost, beside others that do the same, in one report.
 
+pub(crate) mod driver;
+mod peers;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -27,12 +30,19 @@ pub(crate) struct BenchCommand {
     /// Turns of every contender; results are medians over them
     #[arg(long, value_name = "COUNT", default_value_t = 7)]
     rounds: u16,
+    /// Make the instructions and kernel calls counted now the baseline that `cargo xtask test` compares with, and measure nothing
+    #[arg(long)]
+    accept: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
     /// The core on the host, beside well-known crates
     Core,
+    /// Requests through wskguard.sys, in time, and in instructions and kernel calls (on the test kernel; build first)
+    Driver,
+    /// What does the same job elsewhere: Linux's cgroup/setsockopt BPF hook (as root)
+    Peers,
     All,
 }
 
@@ -54,11 +64,25 @@ struct Report {
 }
 
 pub(crate) fn run(layout: &Layout, command: &BenchCommand) -> Result<()> {
+    if command.accept {
+        return driver::accept(layout);
+    }
+    let mut rows = Vec::new();
+    let wants = |what| matches!(command.what, What::All) || command.what == what;
+    if wants(What::Core) {
+        rows.extend(core(layout, command.rounds)?);
+    }
+    if wants(What::Driver) {
+        rows.extend(driver::times(layout, command.rounds)?);
+        rows.extend(driver::counts(layout)?);
+    }
+    if wants(What::Peers) {
+        rows.extend(peers::run(layout, command.rounds)?);
+    }
+    rows.extend(share_of_the_hook(&rows));
     let report = Report {
         machine: machine(),
-        rows: match command.what {
-            What::Core | What::All => core(layout, command.rounds)?,
-        },
+        rows,
     };
     print!(
         "{}",
@@ -75,6 +99,19 @@ pub(crate) fn run(layout: &Layout, command: &BenchCommand) -> Result<()> {
     let met = report.rows.iter().filter(|row| row.met == Some(true)).count();
     println!("{met} targets met, {missed} missed");
     Ok(())
+}
+
+/// What the filter adds to a request that it only decides on, as a share of what the hook adds to one.
+fn share_of_the_hook(rows: &[Row]) -> Option<Row> {
+    let value = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.value);
+    let share = value("driver/get/extra")? / value("peer/bpf/decided-extra")?;
+    Some(Row {
+        name: "driver/get/extra-vs-bpf".to_owned(),
+        value: share,
+        unit: "times".to_owned(),
+        target: Some(0.2),
+        met: Some(share <= 0.2),
+    })
 }
 
 fn core(layout: &Layout, rounds: u16) -> Result<Vec<Row>> {

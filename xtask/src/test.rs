@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
+    bench,
     build::{self, DRIVER_TARGET, DRIVERS, PROGRAM_TARGET, PROGRAMS},
     checks, command, docs, extended, faults,
     layout::Layout,
@@ -63,6 +64,9 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
         } else {
             report.counted("hlk faults, a few tests", || faults::run_short(layout));
         }
+        report.test("instructions and kernel calls of requests", || {
+            bench::driver::check(layout)
+        });
     }
     if command.extended {
         println!("Extended, on the host");

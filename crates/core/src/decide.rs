@@ -139,13 +139,15 @@ pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &R
         _ => None,
     };
     let mode = mode(image, subject.state);
-    let decision = image.map(|image| {
-        image.evaluate(&MatchInput {
-            old_value: old,
-            new_value: asked,
-            ..input(subject, request.kind, request.level, request.code)
+    let (decision, looked_at) = image
+        .map(|image| {
+            image.evaluate_with_interest(&MatchInput {
+                old_value: old,
+                new_value: asked,
+                ..input(subject, request.kind, request.level, request.code)
+            })
         })
-    });
+        .unzip();
     let rule = decision.map(|decision| decision.rule);
     let action = decision.map_or(Action::Allow, |decision| decision.action);
     let enforce = decision.is_none_or(|decision| decision.enforce);
@@ -169,14 +171,9 @@ pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &R
         _ => verdict.follow(subject, request, carried),
     }
     // A rule may have looked at the value: the provider has to be given the copy that it looked at.
-    let looked_at = request.kind == RequestKind::Set
-        && image.is_some_and(|image| {
-            let category = subject.facts.category;
-            image
-                .interest(request.kind, request.level, request.code, category)
-                .decide
-        });
-    if let (true, Outcome::Forward { observe, .. }) = (looked_at, &mut verdict.outcome) {
+    if let (RequestKind::Set, Some(true), Outcome::Forward { observe, .. }) =
+        (request.kind, looked_at, &mut verdict.outcome)
+    {
         *observe = true;
     }
     if let (false, Action::Deny(status)) = (enforce, action) {
@@ -341,6 +338,7 @@ fn named(action: Action<'_>) -> Done {
     }
 }
 
+#[inline]
 fn input<'a>(subject: &Subject<'a>, request: RequestKind, level: u32, code: u32) -> MatchInput<'a> {
     MatchInput {
         family: subject.facts.family,

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::device::Device;
 
 pub use probe_protocol::verifier::{
-    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, PoolUse, Stop, StopCode,
+    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, Left, PoolUse, Retired, Stop, StopCode,
 };
 
 /// What STATUS_NOT_FOUND becomes.
@@ -249,6 +249,36 @@ impl Verifier {
             }
             all.push((head.guid, data.to_vec()));
         }
+    }
+
+    /// Begins to count wskguard's instructions after so many ms, from zero, or ends it (0).
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn count_instructions(&self, after_ms: u32) -> io::Result<()> {
+        self.tell(
+            protocol::SET_RETIRED,
+            &protocol::SetFlags {
+                version: protocol::VERSION,
+                flags: after_ms,
+            },
+        )
+    }
+
+    /// wskguard's instructions, by the functions that others called.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn retired(&self) -> io::Result<Vec<Retired>> {
+        self.list(protocol::QUERY_RETIRED)
+    }
+
+    /// Where wskguard went from these.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn left(&self) -> io::Result<Vec<Left>> {
+        self.list(protocol::QUERY_LEFT)
     }
 
     /// What the verified drivers import.

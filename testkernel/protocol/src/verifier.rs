@@ -45,6 +45,13 @@ pub const QUERY_CREATE: u32 = code(0x809);
 /// secondary dump data, at HIGH_LEVEL as in a crash, which this is not. Not found: there is no callback of this number.
 pub const QUERY_CRASH: u32 = code(0x80c);
 
+/// [`SetFlags`]: on after so many ms, or off (0) → nothing. Counts the instructions of wskguard.sys, from zero.
+pub const SET_RETIRED: u32 = code(0x80e);
+/// [`Page`] → [`PageReply`] and [`Retired`]s.
+pub const QUERY_RETIRED: u32 = code(0x80f);
+/// [`Page`] → [`PageReply`] and [`Left`]s: where wskguard.sys went, by call and by return, while its instructions were counted.
+pub const QUERY_LEFT: u32 = code(0x80d);
+
 /// Value of the verifier's `Parameters` key that its flags are taken from at start (REG_DWORD); [`flags::STANDARD`] without it.
 pub const FLAGS_VALUE: &str = "Flags";
 
@@ -447,6 +454,32 @@ pub struct ImportUse {
     pub name: [u8; 64],
 }
 
+/// What wskguard.sys executed for one of its functions that others call, with all that the function called in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Retired {
+    /// The function's offset in the image.
+    pub entry: u64,
+    /// Calls of it.
+    pub calls: u64,
+    /// Instructions.
+    pub instructions: u64,
+}
+
+/// Where wskguard.sys went from such a function.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Left {
+    /// The function's offset in the image.
+    pub entry: u64,
+    /// How often.
+    pub times: u64,
+    /// File name of the module it went to.
+    pub module: [u8; NAME],
+    /// Name of the import; none where it went by a pointer, or returned.
+    pub name: [u8; 64],
+}
+
 const _: () = {
     assert!(size_of::<Frame>() == 32);
     assert!(size_of::<Stop>() == 96 + 32 * FRAMES);
@@ -458,6 +491,8 @@ const _: () = {
     assert!(size_of::<Event>() == 304);
     assert!(size_of::<CoverageMap>() == 40 + 4 * COVERAGE_MOST);
     assert!(size_of::<ImportUse>() == 112);
+    assert!(size_of::<Retired>() == 24);
+    assert!(size_of::<Left>() == 104);
 };
 
 /// What faulty.sys is told: one of its cases.

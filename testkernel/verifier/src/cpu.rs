@@ -1,5 +1,7 @@
 //! Processors: one group, as many as the machine has. Any IRQL.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use wdk_sys::{NTSTATUS, PROCESSOR_NUMBER, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 
 use crate::exports::exports;
@@ -8,11 +10,44 @@ use crate::user;
 const ALL_GROUPS: u16 = 0xffff;
 
 fn processors() -> u32 {
-    // SAFETY: no preconditions.
-    unsafe { wdk_sys::ntddk::KeQueryActiveProcessorCount(core::ptr::null_mut()) }.max(1)
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Wine asks its host each time.
+    match COUNT.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: no preconditions.
+            let count = unsafe { wdk_sys::ntddk::KeQueryActiveProcessorCount(core::ptr::null_mut()) }.max(1);
+            COUNT.store(count, Ordering::Relaxed);
+            count
+        }
+        count => count,
+    }
+}
+
+/// Whether the processor itself says which it is, as Linux sets it up: Wine's function asks the host.
+fn says_itself() -> bool {
+    static KNOWN: AtomicU32 = AtomicU32::new(0);
+    const YES: u32 = 1;
+    const NO: u32 = 2;
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            const RDTSCP: u32 = 1 << 27;
+            let yes = core::arch::x86_64::__cpuid(0x8000_0001).edx & RDTSCP != 0;
+            KNOWN.store(if yes { YES } else { NO }, Ordering::Relaxed);
+            yes
+        }
+        known => known == YES,
+    }
 }
 
 fn present() -> u32 {
+    /// What of the register is the processor's number; the rest is its node's.
+    const NUMBER: u32 = 0xfff;
+    if says_itself() {
+        let mut register = 0;
+        // SAFETY: the processor has the instruction; the variable is a live local.
+        let _ = unsafe { core::arch::x86_64::__rdtscp(&raw mut register) };
+        return (register & NUMBER) % processors();
+    }
     let mut number = PROCESSOR_NUMBER::default();
     // SAFETY: a live local.
     unsafe { user::GetCurrentProcessorNumberEx((&raw mut number).cast()) };

@@ -2,19 +2,19 @@
 
 use probe_protocol::verifier::{
     ARM_FAULTS, ArmFaults, CLEAR_STOPS, CoverageMap, CrashData, Info, Page, PageReply, PoolQuery, QUERY_COVERAGE,
-    QUERY_CRASH, QUERY_CREATE, QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_POOL, QUERY_STOPS, Request,
-    SET_COVERAGE, SET_FLAGS, SetFlags, VERSION,
+    QUERY_CRASH, QUERY_CREATE, QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_LEFT, QUERY_POOL,
+    QUERY_RETIRED, QUERY_STOPS, Request, SET_COVERAGE, SET_FLAGS, SET_RETIRED, SetFlags, VERSION,
 };
 use wdk_rtl::irp as inline;
 use wdk_sys::{
     DEVICE_OBJECT, DRIVER_OBJECT, GUID, IRP, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, UNICODE_STRING,
-    ntddk::IoCreateDevice, ntddk::IoCreateSymbolicLink, ntddk::IofCompleteRequest,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_REVISION_MISMATCH, STATUS_SUCCESS,
+    UNICODE_STRING, ntddk::IoCreateDevice, ntddk::IoCreateSymbolicLink, ntddk::IofCompleteRequest,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::irp;
-use crate::{bugcheck, coverage, etw, imports, irptable, lowres, modules, pool, settings, stop, user};
+use crate::{bugcheck, coverage, etw, imports, irptable, lowres, modules, pool, retired, settings, stop, user};
 
 const FILE_DEVICE_UNKNOWN: u32 = 0x22;
 const DO_BUFFERED_IO: u32 = 4;
@@ -187,6 +187,18 @@ fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<us
             let number = input::<Page>(buffer, length)?.first as usize;
             let (name, data) = bugcheck::secondary_data(number).ok_or(STATUS_NOT_FOUND)?;
             crash_data(buffer, room, name, data)
+        }
+        SET_RETIRED => {
+            let after_ms = input::<SetFlags>(buffer, length)?.flags;
+            retired::set(after_ms).then_some(0).ok_or(STATUS_INVALID_DEVICE_STATE)
+        }
+        QUERY_RETIRED => {
+            let first = input::<Page>(buffer, length)?.first as usize;
+            list(buffer, room, |room| retired::counted(first, room))
+        }
+        QUERY_LEFT => {
+            let first = input::<Page>(buffer, length)?.first as usize;
+            list(buffer, room, |room| retired::left(first, room))
         }
         _ => Err(STATUS_INVALID_DEVICE_REQUEST),
     }

@@ -98,6 +98,22 @@ impl Image {
         unsafe { user::overwrite(self.rva(self.optional_header().wrapping_add(16)), rva) }
     }
 
+    /// RVA and bytes of the first section with code.
+    pub(crate) fn code(self) -> Option<(u32, usize)> {
+        const EXECUTE: u32 = 0x2000_0000;
+        const SECTION: u32 = 40;
+        let header = self.read::<u32>(0x3c);
+        let count: u16 = self.read(header.wrapping_add(6));
+        let optional: u16 = self.read(header.wrapping_add(20));
+        let first = self.optional_header().wrapping_add(optional.into());
+        (0..u32::from(count)).find_map(|index| {
+            let section = first.wrapping_add(index.wrapping_mul(SECTION));
+            let [bytes, rva]: [u32; 2] = self.read(section.wrapping_add(8));
+            let flags: u32 = self.read(section.wrapping_add(36));
+            (flags & EXECUTE != 0).then_some((rva, bytes as usize))
+        })
+    }
+
     fn directory_field(self, index: usize) -> u32 {
         #[allow(clippy::cast_possible_truncation, reason = "the index is 0 or 1")]
         self.optional_header().wrapping_add(112).wrapping_add(8 * index as u32)

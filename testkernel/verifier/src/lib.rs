@@ -44,6 +44,7 @@ mod pool;
 mod process;
 mod registry;
 mod request;
+mod retired;
 mod rules;
 mod rundown;
 mod security;

@@ -3,6 +3,7 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use probe_protocol::verifier::NAME;
@@ -26,6 +27,10 @@ pub(crate) struct Module {
 impl Module {
     fn contains(&self, address: usize) -> bool {
         address.wrapping_sub(self.base) < self.size
+    }
+
+    pub(crate) fn image(&self) -> Option<Image> {
+        NonNull::new(core::ptr::with_exposed_provenance_mut(self.base)).map(Image::at)
     }
 }
 

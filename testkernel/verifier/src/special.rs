@@ -220,6 +220,9 @@ unsafe extern "system" fn handler(pointers: *mut c_void) -> i32 {
         return CONTINUE_EXECUTION;
     }
     let [access, address] = record.information;
+    if crate::retired::judge(record.code, record.address, address, context) {
+        return CONTINUE_EXECUTION;
+    }
     let fault = if record.code == EXCEPTION_ACCESS_VIOLATION {
         judge(address)
     } else {

@@ -76,6 +76,21 @@ const CONTEXT_RAX: usize = 0x78;
 const CONTEXT_RSP: usize = 0x98;
 const CONTEXT_RIP: usize = 0xf8;
 
+/// The stack pointer of a context.
+pub(crate) fn stack_of(context: *const c_void) -> usize {
+    // SAFETY: the dispatcher's context.
+    unsafe { context.cast::<u8>().add(CONTEXT_RSP).cast::<usize>().read_unaligned() }
+}
+
+/// Has a context execute one instruction and come back, or go on.
+pub(crate) fn step(context: *mut c_void, one: bool) {
+    const CONTEXT_EFLAGS: usize = 0x44;
+    const TRAP: u32 = 0x100;
+    // SAFETY: the dispatcher's context, whose flags are 32 bits at an address aligned for them.
+    let flags = unsafe { &mut *context.cast::<u8>().add(CONTEXT_EFLAGS).cast::<u32>() };
+    *flags = if one { *flags | TRAP } else { *flags & !TRAP };
+}
+
 #[repr(C, align(16))]
 struct Context([u8; CONTEXT]);
 

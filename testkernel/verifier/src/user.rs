@@ -19,7 +19,9 @@ pub(crate) const MEM_RESERVE: u32 = 0x2000;
 const MEM_DECOMMIT: u32 = 0x4000;
 pub(crate) const MEM_RELEASE: u32 = 0x8000;
 pub(crate) const PAGE_NOACCESS: u32 = 0x01;
+pub(crate) const PAGE_READONLY: u32 = 0x02;
 pub(crate) const PAGE_READWRITE: u32 = 0x04;
+pub(crate) const PAGE_EXECUTE_READ: u32 = 0x20;
 pub(crate) const PAGE_EXECUTE_READWRITE: u32 = 0x40;
 pub(crate) const INFINITE: u32 = u32::MAX;
 /// Bytes in a page.

@@ -51,7 +51,7 @@ mod wsk;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(
@@ -143,18 +143,25 @@ struct RunOptions {
 
 #[derive(Args, Debug)]
 struct BenchOptions {
-    /// Repetitions of each thread
-    #[arg(long, value_name = "COUNT", default_value_t = 20_000)]
+    /// What to measure
+    what: What,
+    /// Calls in a round; no endpoint may record more than 512 at once, and there are 64
+    #[arg(long, value_name = "COUNT", default_value_t = 16384)]
     iterations: u32,
-    /// Numbers of threads
-    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1,2")]
-    threads: Vec<u32>,
-    /// On real sockets, and not on those that the test kernel's provider answers at once
-    #[arg(long)]
-    host: bool,
+    /// Turns of each way
+    #[arg(long, value_name = "COUNT", default_value_t = 15)]
+    rounds: u32,
     /// Service name of the client driver
     #[arg(long, value_name = "NAME", default_value = "probe")]
     probe: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Time, with the filter and without
+    Times,
+    /// Instructions in the filter and its calls (test kernel only)
+    Counts,
 }
 
 #[cfg(windows)]

@@ -16,7 +16,28 @@ impl<'a> Image<'a> {
     /// The decision about a request: the first rule that matches, else the default.
     #[must_use]
     pub fn evaluate(&self, input: &MatchInput<'_>) -> Decision<'a> {
-        for index in self.candidates(input) {
+        self.first_match(self.runs(input.request, input.level, input.code), input)
+    }
+
+    /// The decision about a request, and whether some rule may have looked at its value: [`Interest::decide`] of its option.
+    #[must_use]
+    pub fn evaluate_with_interest(&self, input: &MatchInput<'_>) -> (Decision<'a>, bool) {
+        let runs = self.runs(input.request, input.level, input.code);
+        (
+            self.first_match(runs, input),
+            self.decides(runs, bit(input.category as u8)),
+        )
+    }
+
+    fn decides(&self, runs: Runs<'a>, mine: u8) -> bool {
+        self.settings.fallback == Fallback::Deny
+            || self.settings.verbosity == Verbosity::All
+            || runs.into_iter().flatten().any(|run| run.decide & mine != 0)
+    }
+
+    #[inline]
+    fn first_match(&self, runs: Runs<'a>, input: &MatchInput<'_>) -> Decision<'a> {
+        for index in Candidates(runs.map(|run| run.map_or(&[][..], |run| self.entries_of(run)))) {
             if let Some(record) = self.rules.get(index as usize)
                 && self.unmet(record, input).is_none()
             {
@@ -46,12 +67,12 @@ impl<'a> Image<'a> {
     #[must_use]
     pub fn interest(&self, request: RequestKind, level: u32, code: u32, category: Category) -> Interest {
         let mine = bit(category as u8);
+        let runs = self.runs(request, level, code);
         let mut interest = Interest {
-            decide: self.settings.fallback == Fallback::Deny || self.settings.verbosity == Verbosity::All,
+            decide: self.decides(runs, mine),
             complete: self.settings.verbosity == Verbosity::All,
         };
-        for run in self.runs(request, level, code).into_iter().flatten() {
-            interest.decide |= run.decide & mine != 0;
+        for run in runs.into_iter().flatten() {
             interest.complete |= run.complete & mine != 0;
         }
         if request == RequestKind::Set {
@@ -200,7 +221,7 @@ impl<'a> Image<'a> {
 
     /// The rule lists for a request: of the option, of the level, of the kind.
     #[inline]
-    fn runs(&self, request: RequestKind, level: u32, code: u32) -> [Option<&'a layout::Run>; 3] {
+    fn runs(&self, request: RequestKind, level: u32, code: u32) -> Runs<'a> {
         let (level, code) = key(request, level, code);
         let of = |scope, code| self.find(request, scope, level, code).map(|(_, slot)| &slot.run);
         let mine = bit(request as u8);
@@ -218,14 +239,10 @@ impl<'a> Image<'a> {
             self.header.any.get(request as usize),
         ]
     }
-
-    /// The rules for a request's kind, level and option, in order.
-    #[inline]
-    fn candidates(&self, input: &MatchInput<'_>) -> Candidates<'a> {
-        let lists = self.runs(input.request, input.level, input.code);
-        Candidates(lists.map(|run| run.map_or(&[][..], |run| self.entries_of(run))))
-    }
 }
+
+/// The rule lists for one request.
+type Runs<'a> = [Option<&'a layout::Run>; 3];
 
 /// Three ascending lists, merged.
 struct Candidates<'a>([&'a [U32]; 3]);
@@ -269,6 +286,10 @@ const fn key(request: RequestKind, level: u32, code: u32) -> (u32, u32) {
 
 /// Whether one of the ranges, ascending and disjoint, has `value`.
 fn contains(ranges: &[Range], value: u64) -> bool {
+    // Most conditions name one.
+    if let [range] = ranges {
+        return range.low.get() <= value && value <= range.high.get();
+    }
     let place = ranges.partition_point(|range| range.high.get() < value);
     ranges.get(place).is_some_and(|range| range.low.get() <= value)
 }

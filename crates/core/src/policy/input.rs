@@ -80,11 +80,19 @@ impl<'a> ClientKey<'a> {
     /// The client of image `image`, a file name in lower case.
     #[must_use]
     pub fn new(image: &'a [u8], module: [u8; 16]) -> Self {
-        Self {
-            image,
-            hash: Fnv::of(image),
-            module,
-        }
+        Self::hashed(image, Fnv::of(image), module)
+    }
+
+    /// The client of this image, whose hash is known.
+    #[must_use]
+    #[inline]
+    pub fn of(image: &'a ImageName, module: [u8; 16]) -> Self {
+        Self::hashed(image.as_bytes(), image.hash, module)
+    }
+
+    #[inline]
+    fn hashed(image: &'a [u8], hash: u64, module: [u8; 16]) -> Self {
+        Self { image, hash, module }
     }
 }
 
@@ -114,6 +122,8 @@ impl<'a> ProcessKey<'a> {
 /// The file name of an image, in the form that policies compare: what follows the last backslash, in UTF-8, ASCII letters in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageName {
+    /// FNV-1a of the name, so that no request has to compute it.
+    hash: u64,
     length: u8,
     bytes: [u8; Self::CAPACITY],
 }
@@ -144,6 +154,7 @@ impl ImageName {
 
     fn collect(path: impl Iterator<Item = char>) -> Self {
         let mut name = Self {
+            hash: 0,
             length: 0,
             bytes: [0; Self::CAPACITY],
         };
@@ -156,6 +167,7 @@ impl ImageName {
                 full = !name.push(c.to_ascii_lowercase());
             }
         }
+        name.hash = Fnv::of(name.as_bytes());
         name
     }
 

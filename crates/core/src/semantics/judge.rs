@@ -86,9 +86,11 @@ impl Judge<'_> {
             op,
             enforce: self.rules.tested,
         };
-        let mut trial = *self.state;
-        trial.apply(change)?;
-        Ok(change)
+        // Only the coupling can refuse a change.
+        match self.state.coupled.after(change) {
+            Some(Err(refusal)) => Err(refusal),
+            _ => Ok(change),
+        }
     }
 
     /// After a keep-alive failure every call is WSAENOTCONN \[SPI\].

@@ -26,7 +26,7 @@ pub use close::{CloseAction, KEEP_ALIVE_STATUSES, after_connection_failure, ling
 pub use config::EndpointConfig;
 pub use form::{AddressList, violation_word, wsk_form};
 pub use plan::{Forward, Inline, Plan, after_failure, effective_mode, plan, unsupported};
-pub use request::{EndpointFacts, MINUS_ONE, Pointer, Request, capture_len};
+pub use request::{EndpointFacts, MINUS_ONE, Pointer, Request, asks_irql, asks_time, capture_len};
 pub use shared::SharedOptions;
 pub use state::{Flag, Number, OptionState, inherit};
 

@@ -1,5 +1,6 @@
 //! What is asked, of whom. Plain data, any IRQL.
 
+use super::form::AddressList;
 use crate::catalogue::{self, Class, OptionSet, Size};
 use crate::{Category, Family, RequestKind, SOL_SOCKET, SocketType};
 
@@ -57,9 +58,9 @@ pub struct Request<'a> {
     pub has_irp: bool,
     /// `OutputSizeReturned` was given.
     pub wants_size: bool,
-    /// The call came at `DISPATCH_LEVEL`.
+    /// The call came at `DISPATCH_LEVEL`. Looked at where [`asks_irql`] says so.
     pub at_dispatch: bool,
-    /// Seconds of a clock that only grows; for `SO_CONNECT_TIME`.
+    /// Seconds of a clock that only grows. Looked at where [`asks_time`] says so.
     pub now: u32,
 }
 
@@ -72,6 +73,21 @@ impl Request<'_> {
         }
         u32::from_le_bytes(bytes)
     }
+}
+
+/// Whether the decision on a request looks at [`Request::at_dispatch`].
+#[must_use]
+#[inline]
+pub fn asks_irql(kind: RequestKind, code: u32) -> bool {
+    kind == RequestKind::Ioctl && AddressList::CODES.contains(&code)
+}
+
+/// Whether the decision on a request, or its answer, looks at [`Request::now`].
+#[must_use]
+#[inline]
+pub fn asks_time(kind: RequestKind, level: u32, code: u32) -> bool {
+    const SO_CONNECT_TIME: u32 = 0x700C;
+    kind == RequestKind::Get && level == SOL_SOCKET && code == SO_CONNECT_TIME
 }
 
 /// How many bytes of the input have to be captured to decide: what the option needs, never more than the caller claims, never

@@ -103,7 +103,11 @@ impl SharedOptions {
             .numbers
             .get(number as usize)
             .map_or(0, |slot| slot.swap(new, Ordering::AcqRel));
-        let before = self.marks.fetch_or(number.given_bit(), Ordering::AcqRel);
+        // Set once and then seldom: looked at first, so that the line is not taken again.
+        let mut before = self.marks.load(Ordering::Acquire);
+        if before & number.given_bit() == 0 {
+            before = self.marks.fetch_or(number.given_bit(), Ordering::AcqRel);
+        }
         Undo::Number {
             number,
             old,

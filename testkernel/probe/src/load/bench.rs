@@ -5,9 +5,11 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use probe_protocol::probe::{Bench, BenchReport, Category, Workload};
 use wdk_rtl::lock::SpinLock;
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_TIMEOUT};
+use wdk_sys::{
+    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_TIMEOUT,
+};
 use wsk_sys::{
-    PWSK_SOCKET, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_INET, WSK_BUF, WSK_PROVIDER_BASIC_DISPATCH,
+    PSOCKADDR, PWSK_SOCKET, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_INET, WSK_BUF, WSK_PROVIDER_BASIC_DISPATCH,
     WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH,
 };
 
@@ -86,7 +88,7 @@ pub(super) fn run(session: &Shared<Session>, wish: &Bench) -> Result<BenchReport
         ke::ticks().wrapping_sub(started),
         time_stamp().wrapping_sub(first_stamp),
     );
-    let (median, percentile99) = quantiles(&samples, wish.iterations as usize);
+    let (median, percentile99) = quantiles(&samples, stretches(wish));
     Ok(BenchReport {
         status: sums.status.load(Ordering::Acquire),
         threads: u32::try_from(threads).unwrap_or(0),
@@ -100,15 +102,24 @@ pub(super) fn run(session: &Shared<Session>, wish: &Bench) -> Result<BenchReport
     })
 }
 
+/// Repetitions timed together.
+fn stretch(wish: &Bench) -> usize {
+    (wish.stretch as usize).max(1)
+}
+
+fn stretches(wish: &Bench) -> usize {
+    (wish.iterations as usize).checked_div(stretch(wish)).unwrap_or(0)
+}
+
 fn per_second(stamps: u64, elapsed: u64) -> u64 {
     let product = u128::from(stamps).saturating_mul(u128::from(ke::ticks_per_second()));
     u64::try_from(product.checked_div(u128::from(elapsed)).unwrap_or(0)).unwrap_or(0)
 }
 
 /// Median and 99th percentile of the samples taken.
-fn quantiles(samples: &Samples, iterations: usize) -> (u64, u64) {
+fn quantiles(samples: &Samples, stretches: usize) -> (u64, u64) {
     let mut times = samples.times.lock();
-    let count = iterations.min(SAMPLES);
+    let count = stretches.min(SAMPLES);
     let Some(taken) = times.get_mut(..count) else {
         return (0, 0);
     };
@@ -151,15 +162,23 @@ impl Worker {
             Workload::CreateClose => self.create_close(&lean),
             Workload::Datagram => self.datagrams(lean),
             Workload::Echo => self.echo(lean),
+            Workload::Send | Workload::Receive => self.one_way(lean),
         }
     }
 
     /// Repeats `one` with the number of the repetition, and keeps the times.
     fn repeat(&self, mut one: impl FnMut(usize) -> Result<(), NTSTATUS>) -> Result<(), NTSTATUS> {
         let (mut sum, mut least) = (0_u64, u64::MAX);
-        for index in 0..self.wish.iterations as usize {
+        let together = stretch(&self.wish);
+        if self.wish.pause_ms > 0 {
+            ke::sleep(self.wish.pause_ms);
+        }
+        for index in 0..stretches(&self.wish) {
+            let first = index.wrapping_mul(together);
             let start = time_stamp();
-            one(index)?;
+            for number in 0..together {
+                one(first.wrapping_add(number))?;
+            }
             let time = time_stamp().wrapping_sub(start);
             sum = sum.saturating_add(time);
             least = least.min(time);
@@ -169,9 +188,8 @@ impl Worker {
                 *place = time;
             }
         }
-        self.sums
-            .iterations
-            .fetch_add(self.wish.iterations.into(), Ordering::AcqRel);
+        let done = stretches(&self.wish).wrapping_mul(together);
+        self.sums.iterations.fetch_add(done as u64, Ordering::AcqRel);
         self.sums.cycles.fetch_add(sum, Ordering::AcqRel);
         self.sums.least.fetch_min(least, Ordering::AcqRel);
         Ok(())
@@ -320,6 +338,35 @@ impl Worker {
         result
     }
 
+    /// Sends, or receives, on connections to nobody.
+    fn one_way(&self, lean: Shared<Lean>) -> Result<(), NTSTATUS> {
+        let sockets = self.sockets(lean, Category::Connection, self.wish.sockets as usize)?;
+        let mut address = self.address();
+        sockets.bind_all()?;
+        for index in 0..sockets.count {
+            sockets.connect_to(sockets.at(index), (&raw mut address).cast())?;
+        }
+        let (mut data, memory) = buffer(64)?;
+        let send = self.workload == Workload::Send;
+        let result = self.repeat(|index| {
+            let socket = sockets.at(index);
+            // SAFETY: connection sockets have the connection table.
+            let table = unsafe { &*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(socket) };
+            let function = if send { table.WskSend } else { table.WskReceive };
+            let function = function.ok_or(STATUS_INVALID_PARAMETER)?;
+            // SAFETY: the buffer outlives the call.
+            let result = sockets
+                .lean
+                .call(|irp| unsafe { function(socket, &raw mut data, 0, irp) });
+            match result {
+                (STATUS_NOT_SUPPORTED, _) if !send => Ok(()),
+                result => check(result).map(drop),
+            }
+        });
+        drop(memory);
+        result
+    }
+
     /// A small send at one end and its receive at the other.
     fn echo(&self, lean: Shared<Lean>) -> Result<(), NTSTATUS> {
         let mut sockets = self.sockets(lean, Category::Listen, 1)?;
@@ -429,6 +476,15 @@ impl Sockets<'_> {
         check(self.lean.call(|irp| unsafe { function(socket, place, irp) })).map(drop)
     }
 
+    /// Connects to an address, which outlives the call.
+    fn connect_to(&self, socket: PWSK_SOCKET, address: PSOCKADDR) -> Result<(), NTSTATUS> {
+        // SAFETY: the socket has the connection table.
+        let connect = unsafe { (*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(socket)).WskConnect };
+        let connect = connect.ok_or(STATUS_INVALID_PARAMETER)?;
+        // SAFETY: the address outlives the call, which is waited for.
+        check(self.lean.call(|irp| unsafe { connect(socket, address, 0, irp) })).map(drop)
+    }
+
     /// A connection to the listener: both ends.
     fn connect(&mut self, listener: PWSK_SOCKET, address: &Buffer) -> Result<(PWSK_SOCKET, PWSK_SOCKET), NTSTATUS> {
         let near = self.add(Category::Connection)?;
@@ -436,18 +492,12 @@ impl Sockets<'_> {
         let accepting = Lean::new().ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         // SAFETY: the listener has the listen table.
         let accept = unsafe { (*dispatch::<WSK_PROVIDER_LISTEN_DISPATCH>(listener)).WskAccept };
-        // SAFETY: the socket has the connection table.
-        let connect = unsafe { (*dispatch::<WSK_PROVIDER_CONNECTION_DISPATCH>(near)).WskConnect };
-        let (Some(accept), Some(connect)) = (accept, connect) else {
-            return Err(STATUS_INVALID_PARAMETER);
-        };
+        let accept = accept.ok_or(STATUS_INVALID_PARAMETER)?;
         let accepted = accepting.start(|irp| {
             // SAFETY: a socket without callbacks; no addresses are asked for.
             unsafe { accept(listener, 0, null_mut(), core::ptr::null(), null_mut(), null_mut(), irp) }
         });
-        let place = address.data().cast();
-        // SAFETY: the address outlives the call, which is waited for.
-        check(self.lean.call(|irp| unsafe { connect(near, place, 0, irp) }))?;
+        self.connect_to(near, address.data().cast())?;
         let far = check(accepting.wait(accepted))? as PWSK_SOCKET;
         self.keep(far)?;
         Ok((near, far))

@@ -1,5 +1,5 @@
-//! The shortest client there is: one IRP, used again and again, and an event for when it pends. What is measured with it is the
-//! provider.
+//! The shortest client there is: one IRP, used again and again, and an event for when it pends and has not completed by the time the
+//! call returns. What is measured with it is the provider.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -14,10 +14,16 @@ use wdk_sys::{
 use crate::ke;
 use crate::shared::Shared;
 
+/// Of [`Lean::state`]: in progress; somebody waits for the event; completed.
+const RUNNING: u32 = 0;
+const WAITED_FOR: u32 = 1;
+const COMPLETED: u32 = 2;
+
 /// An IRP and its event.
 pub(super) struct Lean {
     irp: PIRP,
     done: ke::Event,
+    state: AtomicU32,
     /// The provider never gave the IRP back.
     stuck: AtomicU32,
 }
@@ -31,7 +37,10 @@ unsafe extern "C" fn complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP, contex
     // SAFETY: the IRP is valid in its completion routine.
     if unsafe { (*irp).PendingReturned } != 0 {
         // SAFETY: the context is a lean client that waits for this.
-        unsafe { &*context.cast::<Lean>() }.done.set();
+        let lean = unsafe { &*context.cast::<Lean>() };
+        if lean.state.swap(COMPLETED, Ordering::AcqRel) == WAITED_FOR {
+            lean.done.set();
+        }
     }
     STATUS_MORE_PROCESSING_REQUIRED
 }
@@ -46,6 +55,7 @@ impl Lean {
         let lean = Shared::try_new(Self {
             irp,
             done: ke::Event::uninitialised(),
+            state: AtomicU32::new(COMPLETED),
             stuck: AtomicU32::new(0),
         })?;
         lean.done.init();
@@ -56,7 +66,7 @@ impl Lean {
     pub(super) fn start(&self, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
         // SAFETY: the IRP is ours and not in progress.
         unsafe { IoReuseIrp(self.irp, STATUS_SUCCESS) };
-        self.done.clear();
+        self.state.store(RUNNING, Ordering::Release);
         let context = (&raw const *self).cast_mut().cast();
         // SAFETY: as above; the client outlives the request, for whose end it waits.
         unsafe { irp::set_completion_routine(self.irp, complete, context) };
@@ -65,7 +75,7 @@ impl Lean {
 
     /// Waits for what `start` returned as pending.
     pub(super) fn wait(&self, returned: NTSTATUS) -> (NTSTATUS, usize) {
-        if returned == STATUS_PENDING && !self.done.wait(5000) {
+        if returned == STATUS_PENDING && self.must_wait() && !self.done.wait(5000) {
             // SAFETY: the IRP is ours and not freed.
             unsafe { IoCancelIrp(self.irp) };
             if !self.done.wait(5000) {
@@ -75,6 +85,17 @@ impl Lean {
         }
         // SAFETY: the request has completed.
         unsafe { irp::status(self.irp) }
+    }
+
+    /// Says that the event is waited for; false where the request has completed by now.
+    fn must_wait(&self) -> bool {
+        if self.state.load(Ordering::Acquire) == COMPLETED {
+            return false;
+        }
+        self.done.clear();
+        self.state
+            .compare_exchange(RUNNING, WAITED_FOR, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     pub(super) fn call(&self, call: impl FnOnce(PIRP) -> NTSTATUS) -> (NTSTATUS, usize) {

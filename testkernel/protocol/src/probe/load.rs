@@ -27,6 +27,10 @@ wire_enum! {
         CreateClose = 4,
         /// WskGetLocalAddress: a call that only is forwarded.
         LocalAddress = 5,
+        /// A send on a connection; nothing receives it, so the socket is one without a host socket.
+        Send = 6,
+        /// A receive on a connection without a host socket, which fails: nothing could arrive.
+        Receive = 7,
     }
 }
 
@@ -137,8 +141,10 @@ wire_struct! {
         level: u32,
         /// Protocol of every socket; 0: the category's.
         protocol: u32,
-        /// Zero.
-        reserved: u32,
+        /// Repetitions that are timed together, for a counter that ticks seldom; 0 is 1.
+        stretch: u32,
+        /// Pause between the sockets' making and the first repetition, ms.
+        pause_ms: u32,
     }
     /// Answer to that. Ticks are those of the processor's time stamp counter, summed over threads.
     BenchReport {
@@ -152,9 +158,9 @@ wire_struct! {
         elapsed: u64,
         /// Time stamps of all repetitions together.
         cycles: u64,
-        /// The shortest repetition.
+        /// The shortest stretch.
         least: u64,
-        /// The median of the first 4096 repetitions of the first thread.
+        /// The median of the first 4096 stretches of the first thread.
         median: u64,
         /// The 99th percentile of the same.
         percentile99: u64,

@@ -401,7 +401,8 @@ fn flood(client: &Client<'_>, sockets: u32, iterations: u32) -> Result<()> {
         code: SO_BROADCAST,
         level: SOL_SOCKET,
         protocol: 0,
-        reserved: 0,
+        stretch: 0,
+        pause_ms: 0,
     };
     let report: BenchReport = client.probe.ask_for(Op::Bench, &[wish.as_bytes()], 50_000)?;
     check::status("flood", report.status, status::SUCCESS)

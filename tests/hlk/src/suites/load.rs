@@ -1,7 +1,6 @@
 //! Much of everything: long transfers, many threads, and what a call costs.
 
 use anyhow::Result;
-use probe_protocol::netio::NULL_PROTOCOL;
 use probe_protocol::probe::{Bench, BenchReport, Medium, Op, Stress, StressReport, Transfer, TransferReport, Workload};
 use zerocopy::IntoBytes;
 
@@ -10,7 +9,7 @@ use crate::context::Context;
 use crate::probe::{Client, Family, Npi};
 use crate::runner::tests;
 use crate::status;
-use crate::wsk::{SO_BROADCAST, SOL_SOCKET};
+use crate::wsk::SO_BROADCAST;
 
 tests! {
     "load";
@@ -20,7 +19,6 @@ tests! {
     @120 stress, Both, "design §7", "four threads open, set, get, bind, start, cancel and close at random";
     @120 stress_at_dispatch, Both, "design §7", "the same with calls at DISPATCH_LEVEL";
     @60 many_sockets, Both, "design §4", "hundreds of sockets at once";
-    @90 cost_of_the_filter, Filtered, "design §4", "what the filter adds to a get, a set and a forwarded call";
 }
 
 fn transfer(client: &Client<'_>, wish: &Transfer) -> Result<TransferReport> {
@@ -131,16 +129,6 @@ fn many_sockets(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// What is measured.
-pub(crate) const WORKLOADS: [Workload; 6] = [
-    Workload::Get,
-    Workload::Set,
-    Workload::LocalAddress,
-    Workload::CreateClose,
-    Workload::Datagram,
-    Workload::Echo,
-];
-
 /// One measurement with 16 sockets in turn for each thread.
 pub(crate) fn measure(client: &Client<'_>, wish: &Bench) -> Result<BenchReport> {
     let wish = Bench {
@@ -156,39 +144,4 @@ pub(crate) fn measure(client: &Client<'_>, wish: &Bench) -> Result<BenchReport> 
     let expected = u64::from(wish.iterations) * u64::from(wish.threads);
     check::equal("repetitions", report.iterations, expected)?;
     Ok(report)
-}
-
-fn bench(client: &Client<'_>, workload: Workload, threads: u32, protocol: u32) -> Result<BenchReport> {
-    let wish = Bench {
-        workload: workload as u32,
-        client: 0,
-        threads,
-        sockets: 16,
-        iterations: 4000,
-        family: Family::V4.number(),
-        code: SO_BROADCAST,
-        level: SOL_SOCKET,
-        protocol,
-        reserved: 0,
-    };
-    measure(client, &wish)
-}
-
-fn cost_of_the_filter(context: &Context) -> Result<()> {
-    crate::context::skip::<()>("open: a measurement, which the null provider cannot carry out for datagrams yet")?;
-    let (direct, filtered) = (context.probe.attach(Npi::System)?, context.attach()?);
-    for workload in WORKLOADS {
-        // Sockets without a host socket behind them, so that what is measured is the way there and back.
-        let bare = bench(&direct, workload, 1, NULL_PROTOCOL)?;
-        let through = bench(&filtered, workload, 1, NULL_PROTOCOL)?;
-        let (bare, through) = (nanoseconds(&bare, bare.median), nanoseconds(&through, through.median));
-        println!("      {workload:?}: {bare} ns, through the filter {through} ns (medians, null sockets)");
-    }
-    Ok(())
-}
-
-/// Time stamps as nanoseconds.
-pub(crate) fn nanoseconds(report: &BenchReport, cycles: u64) -> u64 {
-    let product = u128::from(cycles) * 1_000_000_000 / u128::from(report.cycles_per_second.max(1));
-    u64::try_from(product).unwrap_or(u64::MAX)
 }

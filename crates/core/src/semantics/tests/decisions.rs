@@ -326,3 +326,45 @@ fn the_time_of_a_connection() {
     assert_eq!(read(&TCP, &state, Phase::Bound, 107), Value::Number(u32::MAX));
     assert_eq!(read(&UDP, &state, Phase::Connected, 107), Value::Number(u32::MAX));
 }
+
+#[test]
+fn level_and_time_matter_only_where_they_are_asked_for() {
+    let mut state = OptionState::default();
+    state.apply(Change::fact(Op::Number(Number::ConnectedAt, 100))).unwrap();
+    let kinds = [RequestKind::Set, RequestKind::Get, RequestKind::Ioctl];
+    let codes = catalogue::OPTIONS.iter().map(|row| row.code).chain(AddressList::CODES);
+    let (mut levels, mut times) = (0, 0);
+    for (code, kind) in codes.flat_map(|code| kinds.map(|kind| (code, kind))) {
+        for mode in [Mode::Off, Mode::Audit, Mode::Compat, Mode::Strict] {
+            let decisions = |at_dispatch, now| {
+                let request = Request {
+                    kind,
+                    code,
+                    at_dispatch,
+                    now,
+                    ..set(Opt::KeepAlive, TRUE)
+                };
+                let request = Request {
+                    output_pointer: Pointer::Valid,
+                    output_len: 1024,
+                    ..request
+                };
+                let after = after_failure(&TCP, &state, Phase::Connected, mode, &request, nt::NOT_SUPPORTED);
+                (
+                    plan(&TCP, &state, Phase::Connected, mode, &request),
+                    after.map(|answer| answer.value),
+                )
+            };
+            let base = decisions(false, 0);
+            if base != decisions(true, 0) {
+                assert!(asks_irql(kind, code), "{kind:?} {code:#x} {mode:?}");
+                levels += 1;
+            }
+            if base != decisions(false, 1000) {
+                assert!(asks_time(kind, crate::SOL_SOCKET, code), "{kind:?} {code:#x} {mode:?}");
+                times += 1;
+            }
+        }
+    }
+    assert!(levels > 0 && times > 0);
+}
