@@ -120,6 +120,7 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
     if let Some((device, edges)) = unsafe { (*STAGES.0.get()).take() } {
         Device::unpublish();
         edges.close();
+        guard().state.stopping();
         Guard::destroy();
         drop(device);
     }

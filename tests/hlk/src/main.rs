@@ -15,6 +15,8 @@ mod cclient;
 #[cfg(windows)]
 mod check;
 #[cfg(windows)]
+mod companion;
+#[cfg(windows)]
 mod context;
 #[cfg(windows)]
 mod coverage;
@@ -33,6 +35,9 @@ mod guard;
 mod live;
 #[cfg(windows)]
 mod probe;
+#[cfg(windows)]
+#[allow(unsafe_code, reason = "calls the operating system")]
+mod registry;
 #[cfg(windows)]
 mod report;
 #[cfg(windows)]
@@ -81,6 +86,9 @@ enum Command {
     /// Show what wskguard does, step by step
     #[cfg(windows)]
     Demo(demo::DemoOptions),
+    /// Use every command of wskguardctl.exe on the live driver; ends with the lock
+    #[cfg(windows)]
+    Companion(companion::CompanionOptions),
     /// Say what an unloaded wskguard.sys has left behind (test kernel only)
     #[cfg(windows)]
     Leftovers,
@@ -160,6 +168,7 @@ fn main() -> ExitCode {
         Command::Faults(options) => told(faults::run(options)),
         Command::Bench(options) => told(bench::run(&options).map(|()| ExitCode::SUCCESS)),
         Command::Demo(options) => told(demo::run(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Companion(options) => companion::run(&options),
         Command::Leftovers => told(demo::leftovers().map(|()| ExitCode::SUCCESS)),
     }
 }

@@ -7,6 +7,7 @@ mod cancel;
 mod device;
 mod fidelity;
 mod hardening;
+mod hostile;
 mod irp;
 mod lifetime;
 pub(crate) mod load;
@@ -14,6 +15,7 @@ mod nmr;
 mod options;
 mod policy;
 mod shim;
+mod state;
 mod stop;
 mod transparent;
 pub(crate) mod vectors;
@@ -43,4 +45,6 @@ pub(crate) const ALL: &[&[Test]] = &[
     stop::TESTS,
     shim::TESTS,
     transparent::TESTS,
+    state::TESTS,
+    hostile::TESTS,
 ];
