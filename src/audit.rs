@@ -1,5 +1,6 @@
 //! Audit records of this driver's decisions: built here, kept in the core's rings. IRQL <= `DISPATCH_LEVEL`.
 
+use wdk_sys::NTSTATUS;
 use wdk_sys::ntddk::{KeGetCurrentIrql, KeLowerIrql, KfRaiseIrql};
 use wskguard_core::{
     NtStatus, RequestKind,
@@ -100,6 +101,18 @@ pub fn describe(record: &mut AuditRecord, endpoint: &Endpoint) {
     record.phase = endpoint.phase() as u8;
 }
 
+/// Something happened to the driver itself. What asks for nothing and comes late is not recorded.
+pub fn event(event: Happened, status: NTSTATUS, generation: u64) {
+    if matches!(event, Happened::PolicyStored | Happened::Healthy) {
+        return;
+    }
+    let mut record = AuditRecord::new(event.kind(), system_time());
+    record.code = event as u32;
+    record.status = status.cast_unsigned();
+    record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
+    put(&record);
+}
+
 /// A decision that nobody asked to have recorded: the rings' books count it.
 pub fn not_wanted(cpu: usize) {
     guard().rings.suppress(cpu, Suppressed::NotWanted);
@@ -132,14 +145,6 @@ pub fn client(client: &Client, happened: Happened) {
     let mut record = AuditRecord::new(happened.kind(), system_time());
     record.client = client.id().into();
     record.code = happened as u32;
-    put(&record);
-}
-
-/// A policy was put in force.
-pub fn policy(generation: u64) {
-    let mut record = AuditRecord::new(Happened::PolicyLoaded.kind(), system_time());
-    record.code = Happened::PolicyLoaded as u32;
-    record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     put(&record);
 }
 

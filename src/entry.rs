@@ -123,6 +123,7 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
         Device::unpublish();
         crash::stop();
         edges.close();
+        guard().state.stopping();
         Guard::destroy();
         drop(device);
     }

@@ -31,6 +31,7 @@ use crate::ioctl::Waiters;
 use crate::parameters::Parameters;
 use crate::policy::PolicyInForce;
 use crate::request::Spares;
+use crate::state::State;
 use crate::transparent::Transparent;
 
 /// Pool tags, as they read in a dump.
@@ -70,6 +71,9 @@ pub struct Guard {
     pub transparent: Transparent,
     /// Blocks of control requests that have ended.
     pub spares: Spares<Observed>,
+    pub state: State,
+    /// Seconds after which a start counts as healthy.
+    pub healthy_after: u32,
     /// Live endpoints, listed or not.
     pub live: AtomicU32,
     pub device: *mut DEVICE_OBJECT,
@@ -97,20 +101,24 @@ pub fn guard() -> &'static Guard {
 }
 
 impl Guard {
-    /// Allocates everything. `PASSIVE_LEVEL`.
+    /// Allocates everything, and puts in force the policy that was kept. `PASSIVE_LEVEL`.
     pub fn create(driver: *mut DRIVER_OBJECT, device: *mut DEVICE_OBJECT, windows: [u32; 3]) -> Result<(), NTSTATUS> {
-        Self::build(driver, device, windows)
+        let parameters = Parameters::read(driver);
+        let built = Self::build(driver, device, windows, parameters)
             .and_then(|guard| NonpagedBox::<_, TAG_STATE>::try_new(guard).ok())
-            .map(|guard| {
-                guard.waiters.initialise();
-                GUARD.store(guard.into_raw().as_ptr(), Ordering::Release);
-            })
-            .ok_or(STATUS_INSUFFICIENT_RESOURCES)
+            .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        built.waiters.initialise();
+        GUARD.store(built.into_raw().as_ptr(), Ordering::Release);
+        guard().state.start(parameters).inspect_err(|_| Self::free())
     }
 
-    fn build(driver: *mut DRIVER_OBJECT, device: *mut DEVICE_OBJECT, windows: [u32; 3]) -> Option<Self> {
+    fn build(
+        driver: *mut DRIVER_OBJECT,
+        device: *mut DEVICE_OBJECT,
+        windows: [u32; 3],
+        parameters: Parameters,
+    ) -> Option<Self> {
         const ALL_PROCESSOR_GROUPS: u16 = 0xFFFF;
-        let parameters = Parameters::read(driver);
         // SAFETY: no precondition.
         let processors = unsafe { KeQueryActiveProcessorCountEx(ALL_PROCESSOR_GROUPS) };
         let processors = usize::try_from(processors).ok()?.max(1);
@@ -123,6 +131,8 @@ impl Guard {
             waiters: Waiters::new(),
             transparent: Transparent::new(parameters.transparent),
             spares: Spares::new(processors)?,
+            state: State::new(),
+            healthy_after: parameters.healthy_after,
             live: AtomicU32::new(0),
             device,
             driver,
@@ -135,6 +145,11 @@ impl Guard {
 
     /// Frees everything. `PASSIVE_LEVEL`, after the upper edge was deregistered.
     pub fn destroy() {
+        guard().state.stop();
+        Self::free();
+    }
+
+    fn free() {
         let guard = GUARD.swap(core::ptr::null_mut(), Ordering::AcqRel);
         if let Some(guard) = NonNull::new(guard) {
             // SAFETY: no precondition, at PASSIVE_LEVEL: a DPC of ours may be queued still.
@@ -142,6 +157,11 @@ impl Guard {
             // SAFETY: made by `create`; nobody can call us any more.
             drop(unsafe { NonpagedBox::<Self, TAG_STATE>::from_raw(guard) });
         }
+    }
+
+    /// The driver object.
+    pub fn driver(&self) -> *mut DRIVER_OBJECT {
+        self.driver
     }
 
     /// Counts one on this processor.

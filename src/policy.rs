@@ -5,15 +5,18 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use wdk_rtl::nonpaged::{self, NonpagedBox};
 use wdk_sys::{
-    LARGE_INTEGER, NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_IMAGE_FORMAT,
-    STATUS_MEDIA_WRITE_PROTECTED, STATUS_REQUEST_NOT_ACCEPTED, ntddk::KeDelayExecutionThread,
+    LARGE_INTEGER, NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_IMAGE_FORMAT, STATUS_MEDIA_WRITE_PROTECTED, STATUS_REQUEST_NOT_ACCEPTED, STATUS_SUCCESS,
+    ntddk::KeDelayExecutionThread,
 };
 use wskguard_core::{
+    audit::Happened,
     counters::{Counter, RuleHits},
     generation::{Generations, Reading, Reclaim},
     policy::Image,
 };
 
+use crate::audit::event;
 use crate::guard::{Pool, TAG_POLICY, guard, processor};
 
 /// One loaded policy. Immutable but for its hit counters.
@@ -44,7 +47,7 @@ impl core::ops::Deref for GenerationRef {
 impl Drop for GenerationRef {
     fn drop(&mut self) {
         if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: made by `load_alone`, and the last reference is gone.
+            // SAFETY: made by `put`, and the last reference is gone.
             drop(unsafe { NonpagedBox::<Generation, TAG_POLICY>::from_raw(self.0) });
         }
     }
@@ -155,7 +158,8 @@ impl PolicyInForce {
     /// Validates `image` and puts it in force; on any error the old policy stays. `PASSIVE_LEVEL`.
     ///
     /// `STATUS_MEDIA_WRITE_PROTECTED` when locked, `STATUS_DEVICE_BUSY` while another load runs, `STATUS_REQUEST_NOT_ACCEPTED` when
-    /// another generation than `expected` is in force (`u64::MAX`: any), `STATUS_INVALID_IMAGE_FORMAT` for an image that does not validate.
+    /// another generation than `expected` is in force (`u64::MAX`: any), `STATUS_INVALID_IMAGE_FORMAT` for an image that does not validate,
+    /// `STATUS_DEVICE_NOT_READY` while `Parameters\Mode` keeps the driver off.
     pub fn load(&self, image: &[u8], expected: u64) -> Result<(u64, u64), NTSTATUS> {
         if self.is_locked() {
             return Err(STATUS_MEDIA_WRITE_PROTECTED);
@@ -163,25 +167,40 @@ impl PolicyInForce {
         if self.loading.swap(true, Ordering::Acquire) {
             return Err(STATUS_DEVICE_BUSY);
         }
-        let loaded = self.load_alone(image, expected);
+        let loaded = self.load_next(image, expected);
         self.loading.store(false, Ordering::Release);
-        if let Ok((number, _)) = loaded {
-            crate::audit::policy(number);
+        match loaded {
+            Ok((number, _)) => {
+                guard().count(Counter::PolicyLoads);
+                event(Happened::PolicyLoaded, STATUS_SUCCESS, number);
+                guard().state.policy_changed();
+            }
+            Err(status) => {
+                guard().count(Counter::PolicyLoadsRefused);
+                event(Happened::PolicyRefused, status, self.last.load(Ordering::Relaxed));
+            }
         }
-        guard().count(if loaded.is_ok() {
-            Counter::PolicyLoads
-        } else {
-            Counter::PolicyLoadsRefused
-        });
         loaded
     }
 
-    fn load_alone(&self, image: &[u8], expected: u64) -> Result<(u64, u64), NTSTATUS> {
+    /// The policy that the driver begins with, before anybody can ask for one. Generation 0 stands for the built-in policy.
+    pub fn begin_with(&self, number: u64, image: &[u8]) -> Result<(u64, u64), NTSTATUS> {
+        self.put(number, image)
+    }
+
+    fn load_next(&self, image: &[u8], expected: u64) -> Result<(u64, u64), NTSTATUS> {
+        if guard().state.is_killed() {
+            return Err(STATUS_DEVICE_NOT_READY);
+        }
         let last = self.last.load(Ordering::Relaxed);
         if expected != u64::MAX && expected != last {
             return Err(STATUS_REQUEST_NOT_ACCEPTED);
         }
         let number = last.checked_add(1).ok_or(STATUS_REQUEST_NOT_ACCEPTED)?;
+        self.put(number, image)
+    }
+
+    fn put(&self, number: u64, image: &[u8]) -> Result<(u64, u64), NTSTATUS> {
         let generation = Generation::parse(number, image)?;
         let hash = generation.image.hash();
         let generation =
@@ -223,8 +242,8 @@ impl Drop for PolicyInForce {
     }
 }
 
-/// Waits a millisecond.
-fn pause() {
+/// Waits a millisecond. `PASSIVE_LEVEL`.
+pub fn pause() {
     const KERNEL_MODE: i8 = 0;
     let mut interval = LARGE_INTEGER { QuadPart: -10_000 };
     // SAFETY: at PASSIVE_LEVEL, with an interval of our own.

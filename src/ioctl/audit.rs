@@ -1,13 +1,11 @@
 //! Reading the audit rings at the cursor of the open. <= `DISPATCH_LEVEL`, since a pended read completes there.
 
-use wdk_sys::{
-    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
-};
+use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES};
 use wskguard_abi::{AuditEntry, AuditReply, Header, ReadAuditRequest, audit_flags};
 use wskguard_core::audit::Cursor;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{Call, Opened, Reply, count_of};
+use super::{Call, Opened, Reply, count_of, finish};
 use crate::guard::{Pool, guard};
 
 /// Where a reader stands in the rings, and its account.
@@ -35,23 +33,8 @@ impl Place {
     }
 }
 
-/// The request, if it is well formed.
-pub fn parse(call: &Call<'_>) -> Result<ReadAuditRequest, NTSTATUS> {
-    let request = call.parse::<ReadAuditRequest>(|_| 0)?;
-    let both = audit_flags::FROM_OLDEST | audit_flags::FROM_NOW;
-    if request.flags & !both != 0 || request.flags == both {
-        return Err(STATUS_INVALID_PARAMETER);
-    }
-    Ok(request)
-}
-
-pub fn read(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = parse(&call)?;
+pub fn read(call: Call<'_>, request: ReadAuditRequest) -> Result<usize, NTSTATUS> {
     let opened = call.opened;
-    if call.output < size_of::<AuditReply>() {
-        // Before the cursor moves.
-        return Err(STATUS_BUFFER_TOO_SMALL);
-    }
     if opened.wait.is_pended() {
         return Err(STATUS_DEVICE_BUSY);
     }
@@ -136,5 +119,5 @@ pub fn fill(opened: &Opened, mut reply: Reply<'_>, max: u32) -> Result<usize, NT
         dropped: books.dropped_busy,
     };
     drop(place);
-    reply.finish(&fixed)
+    finish(reply, &fixed)
 }

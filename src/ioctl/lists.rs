@@ -7,7 +7,7 @@ use wskguard_abi::{
 use wskguard_core::EndpointId;
 use zerocopy::IntoBytes;
 
-use super::{Call, count_of, zero};
+use super::{Call, count_of, finish};
 use crate::bypass;
 use crate::guard::guard;
 
@@ -20,9 +20,7 @@ fn list_reply<T>(next: u64, count: u32) -> ListReply {
     }
 }
 
-pub fn list_endpoints(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<ListEndpointsRequest>(|_| 0)?;
-    zero(request.reserved)?;
+pub fn list_endpoints(call: Call<'_>, request: ListEndpointsRequest) -> Result<usize, NTSTATUS> {
     let opened = call.opened;
     let mut reply = call.reply::<ListReply>()?;
     let table = &guard().table;
@@ -52,19 +50,17 @@ pub fn list_endpoints(call: Call<'_>) -> Result<usize, NTSTATUS> {
         0
     };
     *opened.walk.lock() = (next, walk);
-    reply.finish(&list_reply::<EndpointInfo>(next, count))
+    finish(reply, &list_reply::<EndpointInfo>(next, count))
 }
 
-pub fn query_endpoint(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<QueryEndpointRequest>(|_| 0)?;
+pub fn query_endpoint(call: Call<'_>, request: QueryEndpointRequest) -> Result<usize, NTSTATUS> {
     let mut reply = call.reply::<ListReply>()?;
     let endpoint = guard().table.get(EndpointId(request.id)).ok_or(STATUS_NOT_FOUND)?;
     let pushed = reply.push(endpoint.info(endpoint.id()).as_bytes());
-    reply.finish(&list_reply::<EndpointInfo>(0, u32::from(pushed)))
+    finish(reply, &list_reply::<EndpointInfo>(0, u32::from(pushed)))
 }
 
-pub fn list_clients(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<RangeRequest>(|_| 0)?;
+pub fn list_clients(call: Call<'_>, request: RangeRequest) -> Result<usize, NTSTATUS> {
     let mut reply = call.reply::<ListReply>()?;
     let room = reply.fits(size_of::<ClientInfo>(), request.max);
     let first = usize::try_from(request.first).unwrap_or(usize::MAX);
@@ -88,8 +84,8 @@ pub fn list_clients(call: Call<'_>) -> Result<usize, NTSTATUS> {
         .unwrap_or(0)
         .saturating_add(u64::from(bypass::count()));
     let next = u64::from(request.first).saturating_add(u64::from(count));
-    reply.finish(&list_reply::<ClientInfo>(
-        if count > 0 && next < total { next } else { 0 },
-        count,
-    ))
+    finish(
+        reply,
+        &list_reply::<ClientInfo>(if count > 0 && next < total { next } else { 0 }, count),
+    )
 }

@@ -1,7 +1,7 @@
-//! What the companion asks: one table of codes and handlers. `PASSIVE_LEVEL`.
+//! What the companion asks, and one handler for each request. `PASSIVE_LEVEL`.
 //!
-//! A handler parses its whole input before it writes output, since both share one buffer; output is zeroed first. The access that a
-//! code needs is part of it, and checked by the I/O manager.
+//! The contract's crate makes a request of the whole input before output is written, since both share one buffer; output is zeroed first.
+//! The access that a code needs is part of it, and checked by the I/O manager.
 
 mod audit;
 mod lists;
@@ -14,9 +14,9 @@ use wdk_sys::{
     IRP, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
     STATUS_REVISION_MISMATCH,
 };
-use wskguard_abi::{ABI_VERSION, Code, Header, Request};
+use wskguard_abi::parse::{Asked, Malformed, Reply, parse};
 use wskguard_core::{counters::Counter, table::Walk};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::guard::guard;
 use audit::Place;
@@ -50,27 +50,6 @@ pub struct Call<'a> {
     irp: *mut IRP,
 }
 
-/// Bytes of output, or the status to fail with; `STATUS_PENDING` when the handler has pended the IRP.
-type Handler = fn(Call<'_>) -> Result<usize, NTSTATUS>;
-
-/// Every code and who answers it.
-static HANDLERS: [(Code, Handler); 13] = [
-    (Code::QueryVersion, status::query_version),
-    (Code::QueryStatus, status::query_status),
-    (Code::SetPolicy, policy::set_policy),
-    (Code::GetPolicy, policy::get_policy),
-    (Code::QueryCounters, status::query_counters),
-    (Code::QueryRuleCounters, status::query_rule_counters),
-    (Code::ListEndpoints, lists::list_endpoints),
-    (Code::QueryEndpoint, lists::query_endpoint),
-    (Code::ListClients, lists::list_clients),
-    (Code::ReadAudit, audit::read),
-    (Code::WaitAudit, wait::wait),
-    (Code::Drain, status::drain),
-    (Code::Lock, policy::lock),
-];
-const _: () = assert!(HANDLERS.len() == Code::ALL.len());
-
 /// Answers a device control.
 ///
 /// # Safety
@@ -83,10 +62,9 @@ pub unsafe fn dispatch(
     opened: &Opened,
     irp: *mut IRP,
 ) -> Result<usize, NTSTATUS> {
-    let handler = HANDLERS
-        .iter()
-        .find(|(known, _)| *known as u32 == code)
-        .map(|(_, handler)| handler);
+    let asked = buffer
+        .get(..input)
+        .map_or(Err(Malformed::Parameter), |bytes| parse(code, bytes, output));
     let call = Call {
         buffer,
         input,
@@ -94,9 +72,7 @@ pub unsafe fn dispatch(
         opened,
         irp,
     };
-    let answered = handler
-        .ok_or(STATUS_INVALID_DEVICE_REQUEST)
-        .and_then(|handler| handler(call));
+    let answered = asked.map_err(refusal).and_then(|asked| answer(asked, call));
     let refused = answered.is_err_and(|status| status < 0);
     guard().count(if refused {
         Counter::IoctlsRefused
@@ -106,86 +82,49 @@ pub unsafe fn dispatch(
     answered
 }
 
+/// One handler for each request: bytes of output, or the status to fail with; `STATUS_PENDING` when the handler has pended the IRP.
+fn answer(asked: Asked, call: Call<'_>) -> Result<usize, NTSTATUS> {
+    match asked {
+        Asked::QueryVersion => status::query_version(call),
+        Asked::QueryStatus => status::query_status(call),
+        Asked::SetPolicy(request) => policy::set_policy(call, request),
+        Asked::GetPolicy(request) => policy::get_policy(call, request),
+        Asked::QueryCounters => status::query_counters(call),
+        Asked::QueryRuleCounters(request) => status::query_rule_counters(call, request),
+        Asked::ListEndpoints(request) => lists::list_endpoints(call, request),
+        Asked::QueryEndpoint(request) => lists::query_endpoint(call, request),
+        Asked::ListClients(request) => lists::list_clients(call, request),
+        Asked::ReadAudit(request) => audit::read(call, request),
+        Asked::WaitAudit(request) => wait::wait(call, request),
+        Asked::Drain(begin) => status::drain(call, begin),
+        Asked::Lock => {
+            policy::lock();
+            Ok(0)
+        }
+    }
+}
+
+/// The status of a request that is not well formed.
+fn refusal(why: Malformed) -> NTSTATUS {
+    match why {
+        Malformed::Code => STATUS_INVALID_DEVICE_REQUEST,
+        Malformed::Version => STATUS_REVISION_MISMATCH,
+        Malformed::Parameter => STATUS_INVALID_PARAMETER,
+        Malformed::Output => STATUS_BUFFER_TOO_SMALL,
+    }
+}
+
 impl<'a> Call<'a> {
-    /// The fixed part of the request, which is all of it but for `tail` bytes.
-    fn parse<T: FromBytes + KnownLayout + Immutable>(&self, tail: impl FnOnce(&T) -> u32) -> Result<T, NTSTATUS> {
-        let input = self.buffer.get(..self.input).ok_or(STATUS_INVALID_PARAMETER)?;
-        let (header, _) = Header::read_from_prefix(input).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        if header.abi_version != ABI_VERSION {
-            return Err(STATUS_REVISION_MISMATCH);
-        }
-        let (fixed, rest) = T::read_from_prefix(input).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        let expected = usize::try_from(tail(&fixed)).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        if header.size != Header::of::<T>().size || rest.len() != expected {
-            return Err(STATUS_INVALID_PARAMETER);
-        }
-        Ok(fixed)
-    }
-
-    /// A request without parameters.
-    fn plain(&self) -> Result<(), NTSTATUS> {
-        self.parse::<Request>(|_| 0).map(|_| ())
-    }
-
     /// The end of the input: output from here on, zeroed.
     fn reply<T: IntoBytes + Immutable>(self) -> Result<Reply<'a>, NTSTATUS> {
         let room = self.buffer.get_mut(..self.output).ok_or(STATUS_BUFFER_TOO_SMALL)?;
-        if room.len() < size_of::<T>() {
-            return Err(STATUS_BUFFER_TOO_SMALL);
-        }
-        room.zero();
-        Ok(Reply {
-            room,
-            fixed: size_of::<T>(),
-            used: size_of::<T>(),
-        })
+        Reply::begin::<T>(room).map_err(refusal)
     }
 }
 
-/// Output: a fixed part, written last, and what follows it.
-struct Reply<'a> {
-    room: &'a mut [u8],
-    fixed: usize,
-    used: usize,
-}
-
-impl Reply<'_> {
-    /// Appends bytes; false when they do not fit.
-    fn push(&mut self, bytes: &[u8]) -> bool {
-        let end = self.used.saturating_add(bytes.len());
-        let Some(to) = self.room.get_mut(self.used..end) else {
-            return false;
-        };
-        // `copy_from_slice` would panic on other lengths, which the compiler cannot see to be equal.
-        for (to, from) in to.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.used = end;
-        true
-    }
-
-    /// How many more elements of `size` bytes fit, up to `max`.
-    fn fits(&self, size: usize, max: u32) -> usize {
-        let left = self.room.len().saturating_sub(self.used);
-        left.checked_div(size)
-            .unwrap_or(0)
-            .min(usize::try_from(max).unwrap_or(usize::MAX))
-    }
-
-    /// Writes the fixed part.
-    fn finish<T: IntoBytes + Immutable>(self, fixed: &T) -> Result<usize, NTSTATUS> {
-        let to = self.room.get_mut(..self.fixed).ok_or(STATUS_BUFFER_TOO_SMALL)?;
-        fixed.write_to(to).map_err(|_| STATUS_BUFFER_TOO_SMALL)?;
-        Ok(self.used)
-    }
-}
-
-fn zero(reserved: u32) -> Result<(), NTSTATUS> {
-    if reserved == 0 {
-        Ok(())
-    } else {
-        Err(STATUS_INVALID_PARAMETER)
-    }
+/// Writes the fixed part of a reply.
+fn finish<T: IntoBytes + Immutable>(reply: Reply<'_>, fixed: &T) -> Result<usize, NTSTATUS> {
+    reply.finish(fixed).map_err(refusal)
 }
 
 #[allow(

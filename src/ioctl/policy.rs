@@ -1,42 +1,39 @@
 //! Setting the policy, reading it back, locking it.
 
-use wdk_sys::{NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 use wskguard_abi::{GetPolicyRequest, Header, PolicyReply, SetPolicyRequest};
+use wskguard_core::audit::Happened;
 
-use super::{Call, count_of, zero};
+use super::{Call, count_of, finish};
+use crate::audit::event;
 use crate::guard::guard;
 
-pub fn set_policy(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<SetPolicyRequest>(|request| request.image_length)?;
-    zero(request.flags)?;
+pub fn set_policy(call: Call<'_>, request: SetPolicyRequest) -> Result<usize, NTSTATUS> {
     let image = call
         .buffer
         .get(size_of::<SetPolicyRequest>()..call.input)
         .ok_or(STATUS_INVALID_PARAMETER)?;
-    if call.output < size_of::<PolicyReply>() {
-        // Before anything changes: the caller could not learn what is in force.
-        return Err(STATUS_BUFFER_TOO_SMALL);
-    }
     let (generation, hash) = guard().policy.load(image, request.expected_generation)?;
     let reply = call.reply::<PolicyReply>()?;
-    reply.finish(&PolicyReply {
-        header: Header::of::<PolicyReply>(),
-        generation,
-        hash,
-        total: request.image_length,
-        count: 0,
-    })
+    finish(
+        reply,
+        &PolicyReply {
+            header: Header::of::<PolicyReply>(),
+            generation,
+            hash,
+            total: request.image_length,
+            count: 0,
+        },
+    )
 }
 
-pub fn get_policy(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<GetPolicyRequest>(|_| 0)?;
-    zero(request.reserved)?;
+pub fn get_policy(call: Call<'_>, request: GetPolicyRequest) -> Result<usize, NTSTATUS> {
     let mut reply = call.reply::<PolicyReply>()?;
     let mut fixed = PolicyReply {
         header: Header::of::<PolicyReply>(),
         ..PolicyReply::default()
     };
-    if let Some(generation) = guard().policy.enter() {
+    if let Some(generation) = guard().policy.enter().filter(|generation| generation.number != 0) {
         let image = generation.bytes();
         fixed.generation = generation.number;
         fixed.hash = generation.image.hash();
@@ -50,11 +47,10 @@ pub fn get_policy(call: Call<'_>) -> Result<usize, NTSTATUS> {
             fixed.count = count_of(piece.len());
         }
     }
-    reply.finish(&fixed)
+    finish(reply, &fixed)
 }
 
-pub fn lock(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    call.plain()?;
+pub fn lock() {
     guard().policy.lock();
-    Ok(0)
+    event(Happened::Locked, STATUS_SUCCESS, 0);
 }

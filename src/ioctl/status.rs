@@ -2,17 +2,15 @@
 
 use core::sync::atomic::Ordering;
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED};
-use wskguard_abi::{
-    CountersReply, DrainReply, DrainRequest, Header, RangeRequest, StatusReply, VersionReply, status_flags,
-};
+use wdk_sys::{NTSTATUS, STATUS_MEDIA_WRITE_PROTECTED};
+use wskguard_abi::{CountersReply, DrainReply, Header, RangeRequest, StatusReply, VersionReply, status_flags};
 use wskguard_core::{
     Mode,
     policy::{Fallback, PolicyMode},
 };
 use zerocopy::IntoBytes;
 
-use super::{Call, count_of, zero};
+use super::{Call, count_of, finish};
 use crate::bypass;
 use crate::guard::guard;
 
@@ -30,14 +28,16 @@ fn driver_version() -> [u16; 4] {
 /// Answers whatever version asks.
 pub fn query_version(call: Call<'_>) -> Result<usize, NTSTATUS> {
     let reply = call.reply::<VersionReply>()?;
-    reply.finish(&VersionReply {
-        header: Header::of::<VersionReply>(),
-        driver: driver_version(),
-    })
+    finish(
+        reply,
+        &VersionReply {
+            header: Header::of::<VersionReply>(),
+            driver: driver_version(),
+        },
+    )
 }
 
 pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    call.plain()?;
     let reply = call.reply::<StatusReply>()?;
     let guard = guard();
     let mut status = StatusReply {
@@ -55,14 +55,19 @@ pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
     };
     if let Some(generation) = guard.policy.enter() {
         let settings = generation.image.settings();
-        status.flags = 0;
         status.policy_mode = settings.mode as u8;
         status.semantics = settings.semantics as u8;
         status.default_action = u8::from(settings.fallback == Fallback::Deny);
-        status.generation = generation.number;
-        status.policy_hash = generation.image.hash();
-        status.rules = count_of(generation.hits.rules());
+        if generation.number != 0 {
+            status.flags = 0;
+            status.generation = generation.number;
+            status.policy_hash = generation.image.hash();
+            status.rules = count_of(generation.hits.rules());
+        }
     }
+    let (flags, state_status, starts) = guard.state.report();
+    status.flags |= flags;
+    (status.state_status, status.unhealthy_starts) = (state_status, starts);
     // Before the clients are counted: the canary is one of them while it looks.
     let (transparent, why) = guard.transparent.state();
     status.flags |= transparent;
@@ -77,34 +82,35 @@ pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
     if guard.policy.is_locked() {
         status.flags |= status_flags::LOCKED;
     }
-    reply.finish(&status)
+    finish(reply, &status)
 }
 
 pub fn query_counters(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    call.plain()?;
     let mut reply = call.reply::<CountersReply>()?;
     let guard = guard();
     let sums = guard.counters.sums();
     let generation = guard.policy.enter().map_or(0, |generation| generation.number);
     let count = sums.iter().take_while(|sum| reply.push(sum.as_bytes())).count();
-    reply.finish(&CountersReply {
-        header: Header::of::<CountersReply>(),
-        generation,
-        count: count_of(count),
-        total: count_of(sums.len()),
-        ..CountersReply::default()
-    })
+    finish(
+        reply,
+        &CountersReply {
+            header: Header::of::<CountersReply>(),
+            generation,
+            count: count_of(count),
+            total: count_of(sums.len()),
+            ..CountersReply::default()
+        },
+    )
 }
 
-pub fn query_rule_counters(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<RangeRequest>(|_| 0)?;
+pub fn query_rule_counters(call: Call<'_>, request: RangeRequest) -> Result<usize, NTSTATUS> {
     let mut reply = call.reply::<CountersReply>()?;
     let mut fixed = CountersReply {
         header: Header::of::<CountersReply>(),
         first: request.first,
         ..CountersReply::default()
     };
-    if let Some(generation) = guard().policy.enter() {
+    if let Some(generation) = guard().policy.enter().filter(|generation| generation.number != 0) {
         let rules = generation.hits.rules();
         fixed.generation = generation.number;
         fixed.total = count_of(rules).saturating_add(1);
@@ -116,32 +122,30 @@ pub fn query_rule_counters(call: Call<'_>) -> Result<usize, NTSTATUS> {
             }
         }
     }
-    reply.finish(&fixed)
+    finish(reply, &fixed)
 }
 
-pub fn drain(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = call.parse::<DrainRequest>(|_| 0)?;
-    zero(request.reserved)?;
-    if request.begin > 1 {
-        return Err(STATUS_INVALID_PARAMETER);
-    }
+pub fn drain(call: Call<'_>, begin: bool) -> Result<usize, NTSTATUS> {
     let reply = call.reply::<DrainReply>()?;
     let guard = guard();
     if guard.policy.is_locked() {
         return Err(STATUS_MEDIA_WRITE_PROTECTED);
     }
     let mut clients = guard.clients.lock();
-    let drained = clients.drain(request.begin == 1);
+    let drained = clients.drain(begin);
     let count = clients.count();
     drop(clients);
     if drained {
         guard.waiters.abandon_all();
     }
-    reply.finish(&DrainReply {
-        header: Header::of::<DrainReply>(),
-        clients: count,
-        endpoints: guard.live.load(Ordering::Relaxed),
-        drained: u32::from(drained),
-        reserved: 0,
-    })
+    finish(
+        reply,
+        &DrainReply {
+            header: Header::of::<DrainReply>(),
+            clients: count,
+            endpoints: guard.live.load(Ordering::Relaxed),
+            drained: u32::from(drained),
+            reserved: 0,
+        },
+    )
 }

@@ -10,11 +10,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use wdk_rtl::{irp, lock::SpinLock};
 use wdk_sys::{
-    DEVICE_OBJECT, IRP, KDPC, NTSTATUS, PVOID, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DEVICE_BUSY,
-    STATUS_PENDING, STATUS_SUCCESS,
+    DEVICE_OBJECT, IRP, KDPC, NTSTATUS, PVOID, STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_PENDING, STATUS_SUCCESS,
     ntddk::{IoReleaseCancelSpinLock, KeInitializeDpc, KeInsertQueueDpc},
 };
-use wskguard_abi::AuditReply;
+use wskguard_abi::{AuditReply, ReadAuditRequest};
 
 use super::{Call, Opened, audit};
 use crate::guard::guard;
@@ -157,12 +156,8 @@ pub fn audit_written() {
     }
 }
 
-pub fn wait(call: Call<'_>) -> Result<usize, NTSTATUS> {
-    let request = audit::parse(&call)?;
+pub fn wait(call: Call<'_>, request: ReadAuditRequest) -> Result<usize, NTSTATUS> {
     let opened = call.opened;
-    if call.output < size_of::<AuditReply>() {
-        return Err(STATUS_BUFFER_TOO_SMALL);
-    }
     if opened.wait.is_pended() {
         // Before the cursor moves under the read that waits. Looked at again under the lock.
         return Err(STATUS_DEVICE_BUSY);

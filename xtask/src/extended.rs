@@ -17,6 +17,7 @@ pub(crate) const FLAG_SETS: [&str; 3] = ["standard,pool_before", "standard,concu
 pub(crate) fn on_host(layout: &Layout, report: &mut Report) {
     report.test("loom: every interleaving", || loom(layout));
     report.test("Miri: the core's unit tests", || miri(layout));
+    report.test("10000000 random and mutated device requests", || hostile(layout));
     match fuzz_targets(layout) {
         Ok(targets) => {
             for target in targets {
@@ -94,6 +95,23 @@ fn loom(layout: &Layout) -> Result<()> {
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
     logged(layout, &mut cargo, "loom.log")
+}
+
+fn hostile(layout: &Layout) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(&layout.root)
+        .args([
+            "test",
+            "--locked",
+            "--release",
+            "-p",
+            "wskguard-abi",
+            "--test",
+            "hostile",
+        ])
+        .env("WSKGUARD_HOSTILE", "10000000");
+    logged(layout, &mut cargo, "hostile.log")
 }
 
 fn nightly(layout: &Layout) -> Command {

@@ -57,6 +57,8 @@ enum Command {
     Faults(faults::FaultsCommand),
     /// Lines of the core and of the driver that the tests run
     Coverage(coverage::CoverageCommand),
+    /// Use every command of wskguardctl.exe on the live driver; the transcript is target/logs/companion.txt
+    Companion,
     /// Run conformance vectors
     Vectors(vectors::VectorsCommand),
     /// Make the folder to take to a Windows machine: signed driver, INF, symbols, wskguardctl, policies, scripts
@@ -98,6 +100,11 @@ fn run(command: Command) -> Result<()> {
         Command::Check(command) => checks::run_command(&layout, &command),
         Command::Hlk(command) => suite::run_command(&layout, &command),
         Command::Bench(command) => bench::run(&layout, &command),
+        Command::Companion => suite::run_companion(&layout).and_then(|counts| {
+            anyhow::ensure!(counts.failed == 0, "{counts}");
+            println!("{counts}");
+            Ok(())
+        }),
         Command::Vectors(command) => vectors::run(&layout, &command),
         Command::Package(command) => package::run(&layout, &command),
         Command::Docs => {

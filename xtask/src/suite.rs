@@ -214,6 +214,40 @@ pub(crate) fn run_verifier_cases(layout: &Layout) -> Result<Counts> {
     Ok(counts)
 }
 
+/// Every command of wskguardctl.exe on the live driver. What was typed and printed is left in the logs folder.
+pub(crate) fn run_companion(layout: &Layout) -> Result<Counts> {
+    let session = Session::start(layout, &Options::new(layout))?;
+    let (out, logs) = (layout.out(), layout.logs()?);
+    let scratch = logs.join("companion");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    fs::create_dir_all(&scratch)?;
+    let option = |name: &str, path: &path::Path| format!("--{name}={}", session::wine_path(path));
+    let arguments = [
+        "companion".to_owned(),
+        option("ctl", &out.join("wskguardctl.exe")),
+        option("policy", &layout.root.join("policies/demo.toml")),
+        option("scratch", &scratch),
+        option("transcript", &logs.join("companion.txt")),
+    ];
+    let log = logs.join("companion.log");
+    let finished = session.run_logged(&out.join("hlk.exe"), &arguments, &log, LIMIT)?;
+    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    let printed = format!("the drivers printed: {}", session.log().display());
+    ensure!(!finished.timed_out(), "the session did not end; {printed}\n{text}");
+    let closing = text.lines().rfind(|line| !line.trim().is_empty());
+    let counts = closing
+        .and_then(|line| Counts::parse(line).ok())
+        .with_context(|| format!("the session stopped half-way; {printed}\n{text}"))?;
+    if counts.failed == 0 {
+        session.forget_log();
+    } else {
+        println!("{text}{printed}");
+    }
+    Ok(counts)
+}
+
 /// The same as a command: an error if a test failed.
 pub(crate) fn run_command(layout: &Layout, command: &SuiteCommand) -> Result<()> {
     if command.list {

@@ -59,6 +59,7 @@ pub(crate) fn run(layout: &Layout, command: &TestCommand) -> Result<()> {
         println!("Test kernel");
         report.counted("verifier", || suite::run_verifier_cases(layout));
         report.counted("hlk", || suite::run_all(layout));
+        report.counted("companion", || suite::run_companion(layout));
         if command.extended {
             extended::on_test_kernel(layout, &mut report);
         } else {

@@ -18,6 +18,7 @@ mod code;
 mod endpoint;
 mod names;
 mod notice;
+pub mod parse;
 mod policy;
 mod status;
 
@@ -32,7 +33,7 @@ pub use status::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of this contract.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// First field of every request and every reply. 8 bytes.
 #[repr(C)]

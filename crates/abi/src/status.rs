@@ -26,8 +26,16 @@ pub mod status_flags {
     pub const TRANSPARENT_ACTIVE: u32 = 8;
     /// The policy in force is the built-in one: nothing was loaded.
     pub const BUILT_IN_POLICY: u32 = 16;
-    /// `Parameters\Mode=off`: forwarding only.
+    /// `Parameters\Mode=off`: forwarding only, and no policy is accepted.
     pub const KILL_SWITCH: u32 = 32;
+    /// Too many starts without a healthy mark: forwarding only, until a policy is loaded.
+    pub const UNHEALTHY: u32 = 64;
+    /// The policy kept last was damaged: the one of before was put in force at start.
+    pub const LAST_KNOWN_GOOD: u32 = 128;
+    /// The policies kept were damaged, or could not be read: nothing was put in force at start.
+    pub const STORED_POLICY_BAD: u32 = 256;
+    /// The policy in force is not kept for the next start: not yet, or because writing it failed.
+    pub const NOT_STORED: u32 = 512;
 }
 
 /// Answer to `QueryStatus`.
@@ -70,6 +78,10 @@ pub struct StatusReply {
     pub windows: [u32; 3],
     /// Why the transparent mode is not active, an NTSTATUS; 0 when it is or is not asked for.
     pub transparent_status: u32,
+    /// Why the kept state could not be read or written the last time, an NTSTATUS; 0 when it could.
+    pub state_status: u32,
+    /// Starts since the last that was healthy, with this one until it is.
+    pub unhealthy_starts: u32,
 }
 
 /// Answer to `QueryCounters` and `QueryRuleCounters`; `count` u64 values follow.
@@ -188,8 +200,9 @@ pub struct DrainReply {
 
 layout! {
     VersionReply: 16 { driver @ 8 }
-    StatusReply: 88 { driver @ 8, flags @ 16, policy_mode @ 20, generation @ 24, policy_hash @ 32, rules @ 40, clients @ 44,
-        bypassing @ 48, endpoints @ 52, endpoints_max @ 56, processors @ 60, started @ 64, windows @ 72, transparent_status @ 84 }
+    StatusReply: 96 { driver @ 8, flags @ 16, policy_mode @ 20, generation @ 24, policy_hash @ 32, rules @ 40, clients @ 44,
+        bypassing @ 48, endpoints @ 52, endpoints_max @ 56, processors @ 60, started @ 64, windows @ 72, transparent_status @ 84,
+        state_status @ 88, unhealthy_starts @ 92 }
     CountersReply: 32 { generation @ 8, first @ 16, count @ 20, total @ 24 }
     RangeRequest: 16 { first @ 8, max @ 12 }
     ClientInfo: 104 { id @ 0, version @ 4, flags @ 6, module_id @ 8, attached @ 24, endpoints @ 32, image_length @ 36, image @ 40 }

@@ -35,6 +35,7 @@ pub mod memory;
 pub mod policy;
 pub mod semantics;
 pub mod sharing;
+pub mod state;
 pub mod status;
 pub mod symbols;
 mod sync;

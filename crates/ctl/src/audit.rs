@@ -194,7 +194,7 @@ impl Record {
             asked: known(FLAG_HAS_ASKED, entry.asked_value),
             new: known(FLAG_HAS_NEW, entry.new_value),
             length: entry.input_length,
-            local: (entry.request == BIND).then(|| names::address(entry.family, entry.address, entry.port)),
+            local: (decision && entry.request == BIND).then(|| names::address(entry.family, entry.address, entry.port)),
             port: entry.port,
             action: match Happened::from_u32(entry.code) {
                 _ if decision => names::action(entry.action),

@@ -1,7 +1,7 @@
 //! `wskguardctl`: reads the command line, connects the commands to this machine, and ends with their exit code.
 
 use std::{
-    io::{self, BufWriter},
+    io::{self, BufWriter, IsTerminal},
     process::ExitCode,
 };
 
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let mut stdout = BufWriter::new(io::stdout().lock());
     let mut stderr = io::stderr();
     let mut out = Output::new(&mut stdout, &mut stderr);
+    out.cut = io::stdout().is_terminal();
     (out.color, out.color_stderr) = (color, color_stderr);
     ExitCode::from(wskguardctl::run(cli, &mut ThisMachine, &mut out) as u8)
 }

@@ -8,6 +8,8 @@ pub const BUFFER_TOO_SMALL: u32 = 0xC000_0023;
 pub const CANCELLED: u32 = 0xC000_0120;
 /// `STATUS_DEVICE_BUSY`: another request of the kind is being carried out.
 pub const DEVICE_BUSY: u32 = 0x8000_0011;
+/// `STATUS_DEVICE_NOT_READY`: the driver is turned off.
+pub const DEVICE_NOT_READY: u32 = 0xC000_00A3;
 /// `STATUS_INVALID_IMAGE_FORMAT`: no valid policy image.
 pub const INVALID_IMAGE_FORMAT: u32 = 0xC000_007B;
 /// `STATUS_NO_SUCH_DEVICE`: the device is going away.

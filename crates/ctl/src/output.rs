@@ -46,6 +46,8 @@ pub struct Output<'a> {
     pub json: bool,
     /// Colours on stdout.
     pub color: bool,
+    /// Tables are cut to a terminal's width. A file or a program gets all of them.
+    pub cut: bool,
     /// Colours on stderr.
     pub color_stderr: bool,
 }
@@ -58,6 +60,7 @@ impl<'a> Output<'a> {
             stderr,
             json: false,
             color: false,
+            cut: true,
             color_stderr: false,
         }
     }

@@ -1,5 +1,5 @@
 //! Columns for people: as wide as their contents, unless the line would be longer than a terminal is wide; then the widest texts
-//! are cut in the middle. A list that comes in pages keeps its memory to a page.
+//! are cut in the middle. What goes to a file or a pipe is not cut. A list that comes in pages keeps its memory to a page.
 
 use std::io;
 
@@ -99,7 +99,7 @@ impl Table {
     /// # Errors
     /// Writing failed.
     pub fn page(&mut self, out: &mut Output<'_>, rows: Vec<Vec<Cell>>) -> io::Result<()> {
-        let rows = self.fit(rows);
+        let rows = self.fit(rows, out.cut);
         if !std::mem::replace(&mut self.headed, true) {
             let titles = self
                 .columns
@@ -112,12 +112,15 @@ impl Table {
     }
 
     /// Widens columns to their cells, then cuts cells to columns if the line would be too long.
-    fn fit(&mut self, mut rows: Vec<Vec<Cell>>) -> Vec<Vec<Cell>> {
+    fn fit(&mut self, mut rows: Vec<Vec<Cell>>, cut: bool) -> Vec<Vec<Cell>> {
         for row in &mut rows {
             for (cell, width) in row.iter_mut().zip(&mut self.widths) {
                 cell.text = printable(&cell.text);
                 *width = (*width).max(cell.text.chars().count());
             }
+        }
+        if !cut {
+            return rows;
         }
         let gaps = GAP.len() * self.columns.len().saturating_sub(1);
         while self.widths.iter().sum::<usize>() + gaps > LINE {
@@ -212,6 +215,18 @@ mod tests {
         );
         assert_eq!(lines[4].chars().count(), LINE);
         assert!(lines[4].ends_with("456789") && lines[4].contains('…'));
+    }
+
+    #[test]
+    fn nothing_is_cut_for_a_pipe() {
+        const COLUMNS: &[Column] = &[Column::text("NAME"), Column::text("WHAT")];
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out = Output::new(&mut stdout, &mut stderr);
+        out.cut = false;
+        let long = "0123456789".repeat(20);
+        let row = vec![long.as_str().into(), "x".into()];
+        Table::new(COLUMNS).page(&mut out, vec![row]).unwrap();
+        assert!(String::from_utf8(stdout).unwrap().contains(&format!("{long}  x")));
     }
 
     #[test]

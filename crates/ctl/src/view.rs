@@ -187,6 +187,8 @@ pub struct Status {
     pub locked: bool,
     /// `Parameters\Mode=off`: nothing is decided, all is forwarded.
     pub kill_switch: bool,
+    /// What the driver keeps for its next start, and what it found at this one.
+    pub kept: Kept,
     /// The policy in force.
     pub policy: PolicySummary,
     /// The experimental transparent upper edge.
@@ -219,6 +221,24 @@ pub struct PolicySummary {
     pub default: String,
     /// How many rules.
     pub rules: u32,
+}
+
+/// What the driver keeps for its next start, and what it found at this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Kept {
+    /// Whether the policy in force will be in force after the next start.
+    pub stored: bool,
+    /// Turned off after too many starts that were not healthy, until a policy is loaded.
+    pub turned_off: bool,
+    /// The policy kept last was damaged: the one of before was put in force at start.
+    pub last_known_good: bool,
+    /// What was kept was damaged, all of it: nothing was put in force at start.
+    pub damaged: bool,
+    /// Why it could not be read or written the last time: an NTSTATUS; null when it could.
+    pub error: Option<String>,
+    /// Starts since the last that was healthy, with this one until it is.
+    pub unhealthy_starts: u32,
 }
 
 /// The transparent upper edge.
@@ -305,6 +325,10 @@ mod tests {
         policy_load: schemas::Load,
         /// `policy show`: one document.
         policy_show: schemas::Shown,
+        /// `policy diff`: one document.
+        policy_diff: wskguard_policy::Diff,
+        /// `policy explain`: one document.
+        policy_explain: wskguard_policy::Explanation,
         /// `stop`: one document.
         stop: schemas::Stop,
         /// Every failure: one line on stderr.

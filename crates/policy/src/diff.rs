@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wskguard_core::policy::Image;
 
@@ -11,11 +12,11 @@ use crate::model::Rule;
 use crate::show::{initial_lines, rule_lines, setting_lines};
 
 /// The changes from one policy to another; empty when they are the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Diff(pub Vec<Change>);
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// A line of the settings.
@@ -56,7 +57,7 @@ pub enum Change {
 }
 
 /// A key and its values, as in the policy text; `None` where it is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// Key.
     pub key: String,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wskguard_core::policy::{Fallback, Field, Image, MatchInput, PolicyMode, RuleRef, layout};
 use wskguard_core::{Category, RequestKind};
@@ -12,7 +13,7 @@ use crate::names;
 use crate::show::{action_text, field_name, principal_text, scope_text};
 
 /// A decision and how it came about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// Index of the rule that decided; `None` is the default.
     pub rule: Option<u32>,
@@ -31,7 +32,7 @@ pub struct Explanation {
 }
 
 /// A rule that did not match.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Passed {
     /// Index.
     pub rule: u32,

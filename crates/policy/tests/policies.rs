@@ -241,3 +241,23 @@ fn audit_everything() {
         assert!(interest.decide && interest.complete);
     }
 }
+
+#[test]
+fn the_image_of_a_driver_that_is_off_is_current() {
+    let text = include_str!("../../core/src/policy/off.toml");
+    let image = compile("off.toml", text).unwrap().image;
+    if std::env::var_os("UPDATE_IMAGES").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/src/policy/off.image");
+        std::fs::write(file, &image).unwrap();
+    }
+    assert_eq!(
+        wskguard_core::policy::OFF,
+        image,
+        "run this test with UPDATE_IMAGES=1, twice"
+    );
+    let settings = Image::parse(&image).unwrap().settings();
+    assert_eq!(
+        (settings.mode, settings.semantics, settings.verbosity),
+        (PolicyMode::Audit, wskguard_core::Mode::Off, Verbosity::Marked)
+    );
+}

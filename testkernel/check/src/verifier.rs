@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::device::Device;
 
 pub use probe_protocol::verifier::{
-    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, Left, PoolUse, Retired, Stop, StopCode,
+    ArmFaults, Event, FaultMode, FaultSite, Frame, ImportUse, Info, Left, PoolUse, Range, Retired, Stop, StopCode,
 };
 
 /// What STATUS_NOT_FOUND becomes.
@@ -143,6 +143,14 @@ impl Verifier {
                 version: protocol::VERSION,
             },
         )
+    }
+
+    /// Images of drivers and blocks of pool, as they are while the list is read.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn ranges(&self) -> io::Result<Vec<Range>> {
+        self.list(protocol::QUERY_RANGES)
     }
 
     /// Pool under a tag, or under all tags.

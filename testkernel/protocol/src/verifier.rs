@@ -38,6 +38,8 @@ pub const QUERY_IMPORTS: u32 = code(0x808);
 pub const SET_COVERAGE: u32 = code(0x80a);
 /// [`Page`] → [`PageReply`] and the offsets (u32) of instructions that have run.
 pub const QUERY_COVERAGE: u32 = code(0x80b);
+/// In: [`Page`]. Out: [`PageReply`] and [`Range`]s: the memory that kernel addresses of drivers point to, at present.
+pub const QUERY_RANGES: u32 = code(0x814);
 /// Sent to any device of the test kernel, not to the verifier's: answered with the status of this handle's IRP_MJ_CREATE.
 /// Wine gives a handle out before the driver has seen the create request; this is how a test waits for it.
 pub const QUERY_CREATE: u32 = code(0x809);
@@ -260,6 +262,18 @@ pub struct PageReply {
     pub dropped: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Memory that an address must not be told to user mode of: a driver's image, or a block of pool.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub length: u64,
+    /// 1 for an image, 0 for a block.
+    pub image: u64,
 }
 
 /// Bytes of a name, padded with NUL.

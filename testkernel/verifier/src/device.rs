@@ -3,7 +3,7 @@
 use probe_protocol::verifier::{
     ARM_FAULTS, ArmFaults, CLEAR_STOPS, CoverageMap, CrashData, Info, Page, PageReply, PoolQuery, QUERY_COVERAGE,
     QUERY_CRASH, QUERY_CREATE, QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_LEFT, QUERY_POOL,
-    QUERY_RETIRED, QUERY_STOPS, Request, SET_COVERAGE, SET_FLAGS, SET_RETIRED, SetFlags, VERSION,
+    QUERY_RANGES, QUERY_RETIRED, QUERY_STOPS, Range, Request, SET_COVERAGE, SET_FLAGS, SET_RETIRED, SetFlags, VERSION,
 };
 use wdk_rtl::irp as inline;
 use wdk_sys::{
@@ -134,6 +134,34 @@ fn info() -> Info {
     }
 }
 
+/// Images of drivers, then blocks of pool. The list changes from one page to the next; who asks has to be content with that.
+fn ranges(first: usize, room: &mut [Range]) -> PageReply {
+    let (mut total, mut count) = (0usize, 0usize);
+    let mut add = |start: usize, length: usize, image: bool| {
+        if total >= first
+            && let Some(slot) = room.get_mut(count)
+        {
+            *slot = Range {
+                start: start as u64,
+                length: length as u64,
+                image: image.into(),
+            };
+            count = count.saturating_add(1);
+        }
+        total = total.saturating_add(1);
+    };
+    for module in modules::drivers() {
+        add(module.base, module.size, true);
+    }
+    pool::all(|start, length| add(start, length, false));
+    #[allow(clippy::cast_possible_truncation, reason = "some thousands")]
+    PageReply {
+        total: total as u32,
+        count: count as u32,
+        ..PageReply::default()
+    }
+}
+
 fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<usize, NTSTATUS> {
     match code {
         QUERY_CREATE => Ok(0),
@@ -166,6 +194,10 @@ fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<us
         QUERY_EVENTS => {
             let first = input::<Page>(buffer, length)?.first as usize;
             list(buffer, room, |room| etw::page(first, room))
+        }
+        QUERY_RANGES => {
+            let first = input::<Page>(buffer, length)?.first as usize;
+            list(buffer, room, |room| ranges(first, room))
         }
         QUERY_IMPORTS => {
             let first = input::<Page>(buffer, length)?.first as usize;

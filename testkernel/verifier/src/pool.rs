@@ -257,6 +257,15 @@ pub(crate) fn owned(mut visit: impl FnMut(usize, usize, u32, &Stack)) {
     }
 }
 
+/// Every block: address, size.
+pub(crate) fn all(mut visit: impl FnMut(usize, usize)) {
+    for shard in &BLOCKS {
+        for (address, block) in &*shard.lock() {
+            visit(*address, block.size);
+        }
+    }
+}
+
 /// Takes a block off its owner's account: it has been reported.
 pub(crate) fn disown(address: usize) {
     if let Some(block) = shard(address).lock().get_mut(&address) {

@@ -1,8 +1,11 @@
 //! The filter's control device: the companion's typed client, and raw requests.
 
 use std::ops::{Deref, DerefMut};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use wskguard_abi::{StatusReply, status_flags};
 use wskguardctl::device::Device;
 use wskguardctl::driver::Driver;
 use wskguardctl::host::Access;
@@ -31,7 +34,22 @@ impl Guard {
             Err(diagnostics) => bail!("the test's policy is wrong: {diagnostics:?}"),
         };
         let reply = self.0.set_policy(&compiled.image, None)?;
-        crate::check::equal("hash of the policy in force", reply.hash, compiled.hash)
+        crate::check::equal("hash of the policy in force", reply.hash, compiled.hash)?;
+        self.stored().map(drop)
+    }
+
+    /// Waits until what is in force is stored for the next start; the status then.
+    pub(crate) fn stored(&mut self) -> Result<StatusReply> {
+        let begin = Instant::now();
+        loop {
+            let status = self.0.status()?;
+            if status.flags & status_flags::NOT_STORED == 0 {
+                crate::check::equal("status of the state key", status.state_status, 0)?;
+                return Ok(status);
+            }
+            ensure!(begin.elapsed() < Duration::from_secs(5), "the policy is not stored");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The one client whose image is `name`, as the driver lists it.

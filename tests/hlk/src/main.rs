@@ -15,6 +15,8 @@ mod cclient;
 #[cfg(windows)]
 mod check;
 #[cfg(windows)]
+mod companion;
+#[cfg(windows)]
 mod context;
 #[cfg(windows)]
 mod coverage;
@@ -33,6 +35,9 @@ mod guard;
 mod live;
 #[cfg(windows)]
 mod probe;
+#[cfg(windows)]
+#[allow(unsafe_code, reason = "calls the operating system")]
+mod registry;
 #[cfg(windows)]
 mod report;
 #[cfg(windows)]
@@ -84,6 +89,9 @@ enum Command {
     /// Show which script covers which function, callback and rule
     #[cfg(windows)]
     Scripts,
+    /// Use every command of wskguardctl.exe on the live driver; ends with the lock
+    #[cfg(windows)]
+    Companion(companion::CompanionOptions),
     /// Say what an unloaded wskguard.sys has left behind (test kernel only)
     #[cfg(windows)]
     Leftovers,
@@ -174,6 +182,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => told(bench::run(&options).map(|()| ExitCode::SUCCESS)),
         Command::Demo(options) => told(demo::run(&options).map(|()| ExitCode::SUCCESS)),
         Command::Scripts => told(suites::each::coverage().map(|()| ExitCode::SUCCESS)),
+        Command::Companion(options) => companion::run(&options),
         Command::Leftovers => told(demo::leftovers().map(|()| ExitCode::SUCCESS)),
     }
 }

@@ -71,6 +71,41 @@ happenings! {
     KeepAliveFailed = 17, State, "keep-alive failed";
     /// Close waits for a graceful disconnect, as `SO_LINGER` asks.
     Lingering = 18, State, "lingering";
+    /// The driver has started.
+    Started = 32, Lifecycle, "started";
+    /// A policy was refused; the status says why.
+    PolicyRefused = 33, Lifecycle, "policy refused";
+    /// The policy in force is kept for the next start.
+    PolicyStored = 34, Lifecycle, "policy stored";
+    /// The policy in force could not be kept for the next start; the status says why.
+    PolicyNotStored = 35, Lifecycle, "policy not stored";
+    /// What was kept last is damaged: the policy of before is in force.
+    LastKnownGood = 36, Lifecycle, "last known good policy";
+    /// What was kept is damaged, all of it: nothing is enforced, contract breaches are recorded.
+    StoredPolicyBad = 37, Lifecycle, "stored policy bad";
+    /// `Parameters\Mode=off`: nothing is decided, all is forwarded.
+    TurnedOff = 38, Lifecycle, "turned off";
+    /// Too many starts without a healthy mark: the same, until a policy is loaded.
+    TurnedOffUnhealthy = 39, Lifecycle, "turned off as unhealthy";
+    /// The driver ran long enough to count as healthy.
+    Healthy = 40, Lifecycle, "healthy";
+    /// Policy changes are refused from now on.
+    Locked = 41, Lifecycle, "locked";
+}
+
+impl Happened {
+    /// Whether an administrator has to be told: nothing, or not what was meant, is enforced now or after the next start.
+    #[must_use]
+    pub const fn is_loud(self) -> bool {
+        matches!(
+            self,
+            Self::PolicyNotStored
+                | Self::LastKnownGood
+                | Self::StoredPolicyBad
+                | Self::TurnedOff
+                | Self::TurnedOffUnhealthy
+        )
+    }
 }
 
 /// A value was longer than 8 bytes, so a value field holds only its first 8.

@@ -21,5 +21,9 @@ pub use input::{
     AddressClass, BindInput, ClientKey, Fallback, ImageName, MatchInput, PolicyMode, ProcessKey, Sharing, Verbosity,
 };
 
+/// The policy of a driver that is turned off: every request is forwarded, no option's contract looked at, nothing recorded.
+/// Compiled from off.toml beside it; a test of the policy compiler keeps the two together.
+pub const OFF: &[u8] = include_bytes!("off.image");
+
 #[cfg(test)]
 mod tests;

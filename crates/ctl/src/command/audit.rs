@@ -1,6 +1,7 @@
 //! `audit tail`: the records in order, and how many were lost.
 
 use wskguard_abi::{AuditEntry, AuditReply, audit_flags};
+use wskguard_core::audit::Happened;
 
 use super::{AnyDriver, Context, Ending, directory};
 use crate::{
@@ -161,12 +162,16 @@ fn when(time: &str, today: &str) -> String {
 }
 
 fn row(record: &Record, today: &str) -> Vec<Cell> {
-    let client = if record.image.is_empty() {
+    let client = if record.client == 0 {
+        "-".to_owned()
+    } else if record.image.is_empty() {
         format!("#{}", record.client)
     } else {
         record.image.clone()
     };
+    let loud = record.kind != "decision" && Happened::from_u32(record.code).is_some_and(Happened::is_loud);
     let style = match record.action.as_str() {
+        _ if loud => Style::Bad,
         "denied" | "refused" => Style::Bad,
         "forwarded" => Style::Plain,
         _ => Style::Warn,
@@ -186,7 +191,7 @@ fn what(record: &Record) -> String {
     match (record.kind.as_str(), &record.local) {
         ("decision", Some(local)) => format!("bind {local}"),
         ("decision", None) => format!("{} {}", record.request, record.option),
-        (kind, _) => format!("{kind} {}", record.code),
+        (kind, _) => kind.to_owned(),
     }
 }
 

@@ -167,6 +167,10 @@ pub(crate) fn explain_refusal(driver: &mut AnyDriver, error: crate::driver::Erro
     if matches!(error, crate::driver::Error::Status { .. }) && locked(driver) {
         return Failure::new(Exit::Locked, "the driver is locked until the machine restarts");
     }
+    if matches!(error, crate::driver::Error::Status { status, .. } if status == crate::ntstatus::DEVICE_NOT_READY) {
+        return Failure::new(Exit::PolicyRefused, "wskguard is turned off and accepts no policy")
+            .hint("remove the value Mode from the service's Parameters key and restart wskguard");
+    }
     error.into()
 }
 

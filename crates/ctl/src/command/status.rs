@@ -12,7 +12,7 @@ use crate::{
     output::{Output, Style, count},
     table::printable,
     time,
-    view::{Books, Client, EndpointSummary, PolicySummary, Status, Transparent},
+    view::{Books, Client, EndpointSummary, Kept, PolicySummary, Status, Transparent},
 };
 
 pub(super) fn run(context: &mut Context<'_, '_>) -> Ending {
@@ -56,6 +56,14 @@ fn view(reply: &StatusReply, policy: &PolicyInForce, clients: Vec<Client>, audit
         draining: flag(status_flags::DRAINING),
         locked: flag(status_flags::LOCKED),
         kill_switch: flag(status_flags::KILL_SWITCH),
+        kept: Kept {
+            stored: !flag(status_flags::NOT_STORED),
+            turned_off: flag(status_flags::UNHEALTHY),
+            last_known_good: flag(status_flags::LAST_KNOWN_GOOD),
+            damaged: flag(status_flags::STORED_POLICY_BAD),
+            error: (reply.state_status != 0).then(|| names::nt_status(reply.state_status)),
+            unhealthy_starts: reply.unhealthy_starts,
+        },
         policy: PolicySummary {
             name: name.map(|image| image.name().to_owned()),
             generation: reply.generation,
@@ -91,6 +99,7 @@ fn print(out: &mut Output<'_>, status: &Status, started: &str, uptime: &str) -> 
     } else {
         Style::Warn
     };
+    let (kept_style, kept) = kept(status);
     let why = status
         .transparent
         .why
@@ -113,6 +122,7 @@ fn print(out: &mut Output<'_>, status: &Status, started: &str, uptime: &str) -> 
         ("state", state_style, state),
         ("policy", Style::Plain, format!("{}, {}", printable(name), count(policy.rules, "rule"))),
         ("generation", Style::Plain, format!("{}, hash {}", policy.generation, policy.hash)),
+        ("next start", kept_style, kept),
         ("mode", mode_style, format!("{}, semantics {}, default {}", policy.mode, policy.semantics, policy.default)),
         ("transparent", Style::Plain, format!("{}{why}", status.transparent.state)),
         ("endpoints", Style::Plain, format!("{} live, at most {} listed", endpoints.live, endpoints.most)),
@@ -138,6 +148,8 @@ fn state(status: &Status) -> (Style, String) {
     };
     let (style, state) = if status.kill_switch {
         (Style::Bad, "off (Parameters\\Mode): requests are only forwarded")
+    } else if status.kept.turned_off {
+        (Style::Bad, "off (unhealthy starts): requests are only forwarded")
     } else if status.draining {
         (Style::Warn, "draining: attaching clients are turned away")
     } else {
@@ -146,9 +158,40 @@ fn state(status: &Status) -> (Style, String) {
     (style, format!("{state}{lock}"))
 }
 
+/// What the next start will find, and what this one found.
+fn kept(status: &Status) -> (Style, String) {
+    let kept = &status.kept;
+    let (mut style, mut text) = match (&kept.error, kept.stored) {
+        (Some(why), _) => (Style::Bad, format!("the state key fails: {why}")),
+        (None, false) => (Style::Warn, "this policy is not stored yet".to_owned()),
+        (None, true) if status.policy.built_in => (Style::Plain, "no policy is in force to store".to_owned()),
+        (None, true) => (Style::Plain, "this policy".to_owned()),
+    };
+    if kept.damaged {
+        (style, text) = (Style::Bad, format!("{text}; what was stored is damaged"));
+    } else if kept.last_known_good {
+        (style, text) = (Style::Bad, format!("{text}; the last one stored is damaged"));
+    }
+    if kept.unhealthy_starts > 1 {
+        style = Style::Bad;
+        text = format!("{text}; {} starts not healthy", kept.unhealthy_starts);
+    }
+    (style, text)
+}
+
 /// What people ask next.
 fn advise(out: &mut Output<'_>, status: &Status) {
-    if status.policy.built_in {
+    if status.kill_switch {
+        out.hint("remove the value Mode from the service's Parameters key and restart wskguard to have policies again");
+    } else if status.kept.turned_off {
+        out.hint(
+            "it was turned off because it did not run long enough after its last starts: load a policy that you trust",
+        );
+    } else if status.kept.damaged {
+        out.hint("load the policy again: nothing is enforced");
+    } else if status.kept.last_known_good {
+        out.hint("an older policy is in force than was loaded last: load the policy again");
+    } else if status.policy.built_in {
         out.hint("no policy is loaded: `wskguardctl policy load FILE`");
     }
     if status.clients.iter().any(|client| client.via == "bypassing") {

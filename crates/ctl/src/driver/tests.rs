@@ -142,7 +142,7 @@ fn counts_and_sizes_are_checked() {
         list(0, 1, 0, &one),
         list(0, 1, ENDPOINT, &one[1..]),
         vec![0; 8],
-        [&[2, 0, 0, 0], &list(0, 0, 0, &[])[4..]].concat(),
+        [&[0xFF, 0, 0, 0], &list(0, 0, 0, &[])[4..]].concat(),
     ];
     for reply in cases {
         assert!(matches!(
@@ -246,7 +246,7 @@ impl Transport for Noise {
             _ => size_of::<ListReply>(),
         };
         let header = Header {
-            abi_version: 1,
+            abi_version: wskguard_abi::ABI_VERSION,
             size: u32::try_from(size).unwrap(),
         };
         if length >= 8 && !self.one_in(8) {

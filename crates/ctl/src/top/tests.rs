@@ -32,6 +32,14 @@ fn look() -> Look {
         started: String::new(),
         draining: false,
         locked: false,
+        kept: crate::view::Kept {
+            stored: true,
+            turned_off: false,
+            last_known_good: false,
+            damaged: false,
+            error: None,
+            unhealthy_starts: 0,
+        },
         kill_switch: false,
         policy: PolicySummary {
             name: Some("port hijack hardening".into()),

@@ -125,7 +125,7 @@ fn access_bits(_: &Context) -> Result<()> {
     let Ok(reader) = Control::open(Access::Read) else {
         anyhow::bail!("the device cannot be opened for reading")
     };
-    let status = reader.control(Code::QueryStatus as u32, Request::default().as_bytes(), &mut [0; 88]);
+    let status = reader.control(Code::QueryStatus as u32, Request::default().as_bytes(), &mut [0; 256]);
     check::holds("a reader may ask", status.is_ok())?;
     for code in [Code::SetPolicy, Code::Drain, Code::Lock] {
         let refused = reader.control(code as u32, Request::default().as_bytes(), &mut [0; 256]);

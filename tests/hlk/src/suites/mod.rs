@@ -9,6 +9,7 @@ pub(crate) mod each;
 pub(crate) mod endurance;
 mod fidelity;
 mod hardening;
+mod hostile;
 mod irp;
 mod lifetime;
 pub(crate) mod load;
@@ -20,6 +21,7 @@ mod options;
 mod policy;
 mod record;
 mod shim;
+mod state;
 mod stop;
 mod transparent;
 pub(crate) mod vectors;
@@ -55,4 +57,6 @@ pub(crate) const ALL: &[&[Test]] = &[
     stop::TESTS,
     shim::TESTS,
     transparent::TESTS,
+    state::TESTS,
+    hostile::TESTS,
 ];
