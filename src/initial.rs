@@ -15,7 +15,7 @@ use wskguard_core::{
     counters::Counter,
     decide::{self, Done},
     policy::InitialOption,
-    semantics::{self, Change, EndpointFacts, Forward, Plan, Pointer, Request},
+    semantics::{self, Change, EndpointFacts, Forward, OptionState, Plan, Pointer, Request},
     status::to_wsa,
 };
 
@@ -23,28 +23,41 @@ use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::{TAG_REQUEST, guard, system_time};
 use crate::policy::{Generation, GenerationRef};
 use crate::sockaddr::Address;
-use crate::work::{WorkItem, call_and_wait};
+use crate::work::{OwnIrp, WorkItem};
 use crate::{audit, control, linger, upper};
 
 /// `SO_EXCLUSIVEADDRUSE`.
 const SO_EXCLUSIVEADDRUSE: u32 = !4;
 
 /// The policy that has options for a new endpoint, kept so that the endpoint gets all of this one's, whatever is loaded meanwhile;
-/// `None` where the policy in force has none for it. <= `DISPATCH_LEVEL`.
-pub fn policy_for(endpoint: &Endpoint) -> Option<GenerationRef> {
+/// `None` where the policy in force has none for it. Takes the memory that the options need, so that none stays unset for want of
+/// it. <= `DISPATCH_LEVEL`. `STATUS_INSUFFICIENT_RESOURCES` without memory.
+pub fn policy_for(endpoint: &Endpoint) -> Result<Option<GenerationRef>, NTSTATUS> {
     let state = endpoint.options.load();
-    let reading = guard().policy.enter()?;
-    let mut any = false;
-    decide::initial(&reading.image, &control::subject(endpoint, &state), |_| any = true);
-    any.then(|| reading.keep())
+    let Some(reading) = guard().policy.enter() else {
+        return Ok(None);
+    };
+    let (mut any, mut room, mut then) = (false, true, state);
+    decide::initial(&reading.image, &control::subject(endpoint, &state), |option| {
+        any = true;
+        let change = change(endpoint, &then, option.level, option.code, option.value);
+        // What cannot be applied will not be committed either.
+        if then.apply(change).is_ok() {
+            room &= linger::reserve(endpoint, &then);
+        }
+    });
+    if !room {
+        return Err(STATUS_INSUFFICIENT_RESOURCES);
+    }
+    Ok(any.then(|| reading.keep()))
 }
 
 /// Sets them all. One that the provider refuses is audited with its status; the others are set all the same.
-pub fn apply(endpoint: &Endpoint, generation: &Generation) {
+pub fn apply(endpoint: &Endpoint, generation: &Generation, own: &mut OwnIrp) {
     let mut index = 0;
     // One at a time: a list of them would not fit on a kernel stack.
     while let Some(option) = nth(endpoint, generation, index) {
-        let status = set(endpoint, option.level, option.code, option.value);
+        let status = set(endpoint, own, option.level, option.code, option.value);
         record(endpoint, generation.number, &option, status);
         index = index.wrapping_add(1);
     }
@@ -69,20 +82,23 @@ pub struct Later {
     endpoint: EndpointRef,
     generation: GenerationRef,
     work: WorkItem,
+    own: OwnIrp,
 }
 
 impl Later {
     /// `None` where the policy in force has no options for this endpoint. <= `DISPATCH_LEVEL`. `STATUS_INSUFFICIENT_RESOURCES` without
     /// memory.
     pub fn prepare(endpoint: &Endpoint) -> Result<Option<NonpagedBox<Self, TAG_REQUEST>>, NTSTATUS> {
-        let Some(generation) = policy_for(endpoint) else {
+        let Some(generation) = policy_for(endpoint)? else {
             return Ok(None);
         };
         let work = WorkItem::allocate().ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let own = OwnIrp::allocate().ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let later = NonpagedBox::try_new(Self {
             endpoint: endpoint.reference(),
             generation,
             work,
+            own,
         });
         later.map(Some).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
     }
@@ -105,18 +121,19 @@ unsafe extern "C" fn apply_now(_: *mut DEVICE_OBJECT, context: *mut c_void) {
         return;
     };
     // SAFETY: given up by `Later::begin`, once.
-    let later = unsafe { NonpagedBox::<Later, TAG_REQUEST>::from_raw(later) };
-    apply(&later.endpoint, &later.generation);
+    let mut later = unsafe { NonpagedBox::<Later, TAG_REQUEST>::from_raw(later) };
+    let later = &mut *later;
+    apply(&later.endpoint, &later.generation, &mut later.own);
     later.endpoint.leave();
 }
 
 /// Makes the bind that follows an exclusive one.
-pub fn make_exclusive(endpoint: &Endpoint) -> NTSTATUS {
-    set(endpoint, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
+pub fn make_exclusive(endpoint: &Endpoint, own: &mut OwnIrp) -> NTSTATUS {
+    set(endpoint, own, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
 }
 
 /// Sets one option below, and in the record when that succeeded.
-fn set(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> NTSTATUS {
+fn set(endpoint: &Endpoint, own: &mut OwnIrp, level: u32, code: u32, value: u32) -> NTSTATUS {
     let Some(lower) = endpoint.lower() else {
         return STATUS_FILE_FORCED_CLOSED;
     };
@@ -124,14 +141,14 @@ fn set(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> NTSTATUS {
     let Some(function) = (unsafe { upper::lower_control(lower) }) else {
         return STATUS_NOT_SUPPORTED;
     };
-    let change = change(endpoint, level, code, value);
+    let change = change(endpoint, &endpoint.options.load(), level, code, value);
     if !linger::reserve_for(endpoint, change) {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     let mut bytes = value.to_le_bytes();
     let input: *mut c_void = bytes.as_mut_ptr().cast();
     let (none, no_size) = (core::ptr::null_mut(), core::ptr::null_mut());
-    let (status, _) = call_and_wait(|own| {
+    let (status, _) = own.call_and_wait(|own| {
         // SAFETY: the input outlives the wait for the IRP.
         unsafe {
             function(
@@ -157,7 +174,7 @@ fn set(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> NTSTATUS {
 }
 
 /// What the record becomes by such a set.
-fn change(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> Change {
+fn change(endpoint: &Endpoint, state: &OptionState, level: u32, code: u32, value: u32) -> Change {
     let input = value.to_le_bytes();
     let request = Request {
         kind: RequestKind::Set,
@@ -174,13 +191,7 @@ fn change(endpoint: &Endpoint, level: u32, code: u32, value: u32) -> Change {
         now: crate::guard::seconds(),
     };
     let facts: &EndpointFacts = &endpoint.facts;
-    match semantics::plan(
-        facts,
-        &endpoint.options.load(),
-        endpoint.phase(),
-        wskguard_core::Mode::Off,
-        &request,
-    ) {
+    match semantics::plan(facts, state, endpoint.phase(), wskguard_core::Mode::Off, &request) {
         Plan::Forward(Forward { commit, .. }) => Change::fact(commit.op),
         Plan::Refuse(_) | Plan::Answer(_) => Change::NONE,
     }
@@ -201,7 +212,7 @@ fn record(endpoint: &Endpoint, generation: u64, option: &InitialOption, status: 
 }
 
 /// Asks the provider where an endpoint is bound, and records it.
-pub fn learn_address(endpoint: &Endpoint, function: PFN_WSK_GET_LOCAL_ADDRESS) {
+pub fn learn_address(endpoint: &Endpoint, function: PFN_WSK_GET_LOCAL_ADDRESS, own: &mut OwnIrp) {
     let Some(lower) = endpoint.lower() else {
         return;
     };
@@ -210,7 +221,7 @@ pub fn learn_address(endpoint: &Endpoint, function: PFN_WSK_GET_LOCAL_ADDRESS) {
     };
     let address: wsk_sys::PSOCKADDR = (&raw mut local).cast();
     // SAFETY: the provider's socket lives while ours is open; the buffer outlives the wait for the IRP.
-    let (status, _) = call_and_wait(|own| unsafe { function(lower, address, own) });
+    let (status, _) = own.call_and_wait(|own| unsafe { function(lower, address, own) });
     if status >= 0 {
         // SAFETY: the provider has filled it in.
         if let Some(address) = unsafe { Address::capture(address) } {

@@ -1,5 +1,5 @@
-//! What has to wait, done at `PASSIVE_LEVEL`: work items that are allocated before they are needed, and calls to the provider that
-//! wait for their completion.
+//! What has to wait, done at `PASSIVE_LEVEL`: work items, and IRPs for calls to the provider that wait for their completion. Both are
+//! allocated before they are needed, so that what was begun cannot fail half-way for want of memory.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -7,10 +7,10 @@ use core::mem::MaybeUninit;
 use wdk_rtl::irp;
 use wdk_sys::{
     _EVENT_TYPE, _KWAIT_REASON, _WORK_QUEUE_TYPE, DEVICE_OBJECT, IRP, KEVENT, NTSTATUS, PIO_WORKITEM, PIRP,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_MORE_PROCESSING_REQUIRED,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS,
     ntddk::{
-        IoAllocateIrp, IoAllocateWorkItem, IoFreeIrp, IoFreeWorkItem, IoQueueWorkItem, KeInitializeEvent, KeSetEvent,
-        KeWaitForSingleObject,
+        IoAllocateIrp, IoAllocateWorkItem, IoFreeIrp, IoFreeWorkItem, IoQueueWorkItem, IoReuseIrp, KeInitializeEvent,
+        KeSetEvent, KeWaitForSingleObject,
     },
 };
 
@@ -53,36 +53,50 @@ impl Drop for WorkItem {
     }
 }
 
-/// Gives an IRP of our own to the provider and waits for it. `PASSIVE_LEVEL`. Returns `IoStatus`.
-///
-/// `STATUS_INSUFFICIENT_RESOURCES` when there is no IRP; the call's status when the provider left the IRP alone.
-pub fn call_and_wait(call: impl FnOnce(PIRP) -> NTSTATUS) -> (NTSTATUS, usize) {
-    // SAFETY: no precondition.
-    let own = unsafe { IoAllocateIrp(1, 0) };
-    if own.is_null() {
-        return (STATUS_INSUFFICIENT_RESOURCES, 0);
+/// An IRP of our own, for calls that wait, one after the other.
+pub struct OwnIrp(PIRP);
+
+// SAFETY: any thread may use an IRP that is in nobody's hands.
+unsafe impl Send for OwnIrp {}
+
+impl OwnIrp {
+    /// <= `DISPATCH_LEVEL`. `None` when there is no memory.
+    pub fn allocate() -> Option<Self> {
+        // SAFETY: no precondition.
+        let own = unsafe { IoAllocateIrp(1, 0) };
+        if own.is_null() { None } else { Some(Self(own)) }
     }
-    let mut done = MaybeUninit::<KEVENT>::uninit();
-    // SAFETY: the event lies in this frame, which waits for whoever else uses it.
-    unsafe { KeInitializeEvent(done.as_mut_ptr(), _EVENT_TYPE::NotificationEvent, 0) };
-    // SAFETY: the IRP is fresh, and the event outlives it.
-    unsafe { irp::set_completion_routine(own, completed, done.as_mut_ptr().cast()) };
-    // A status that no provider completes with tells an IRP that was left alone.
-    // SAFETY: the IRP is ours.
-    unsafe { irp::set_status(own, STATUS_MORE_PROCESSING_REQUIRED, 0) };
-    let status = call(own);
-    // SAFETY: the IRP is ours, or in the provider's hands, which does not free it.
-    let untouched = status < 0 && unsafe { irp::status(own) }.0 == STATUS_MORE_PROCESSING_REQUIRED;
-    let outcome = if untouched {
-        (status, 0)
-    } else {
+
+    /// Lets `call` give the IRP to the provider, and waits for it. `PASSIVE_LEVEL`. Returns `IoStatus`, or the call's status when the
+    /// provider left the IRP alone.
+    pub fn call_and_wait(&mut self, call: impl FnOnce(PIRP) -> NTSTATUS) -> (NTSTATUS, usize) {
+        let own = self.0;
+        // SAFETY: the IRP is ours; the call before this one has ended.
+        unsafe { IoReuseIrp(own, STATUS_SUCCESS) };
+        // A status that no provider completes with tells an IRP that was left alone.
+        // SAFETY: as above.
+        unsafe { irp::set_status(own, STATUS_MORE_PROCESSING_REQUIRED, 0) };
+        let mut done = MaybeUninit::<KEVENT>::uninit();
+        // SAFETY: the event lies in this frame, which waits for whoever else uses it.
+        unsafe { KeInitializeEvent(done.as_mut_ptr(), _EVENT_TYPE::NotificationEvent, 0) };
+        // SAFETY: the IRP is fresh, and the event outlives the call.
+        unsafe { irp::set_completion_routine(own, completed, done.as_mut_ptr().cast()) };
+        let status = call(own);
+        // SAFETY: the IRP is ours, or in the provider's hands, which does not free it.
+        if status < 0 && unsafe { irp::status(own) }.0 == STATUS_MORE_PROCESSING_REQUIRED {
+            return (status, 0);
+        }
         wait(done.as_mut_ptr());
         // SAFETY: completed.
         unsafe { irp::status(own) }
-    };
-    // SAFETY: nobody uses it any more.
-    unsafe { IoFreeIrp(own) };
-    outcome
+    }
+}
+
+impl Drop for OwnIrp {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `allocate`, and no call uses it: each waits for its end.
+        unsafe { IoFreeIrp(self.0) };
+    }
 }
 
 fn wait(event: *mut KEVENT) {
@@ -100,7 +114,7 @@ fn wait(event: *mut KEVENT) {
 }
 
 unsafe extern "C" fn completed(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
-    // SAFETY: the context is the event that `call_and_wait` waits for.
+    // SAFETY: the context is the event that `OwnIrp::call_and_wait` waits for.
     unsafe { KeSetEvent(event.cast(), 0, 0) };
     STATUS_MORE_PROCESSING_REQUIRED
 }

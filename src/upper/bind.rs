@@ -1,7 +1,10 @@
 //! WskBind: a decision point of its own. It sees the address and the sharing options in force, may refuse, and may make the bind
 //! exclusive first.
 
-use wdk_sys::{NTSTATUS, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING};
+use wdk_sys::{
+    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING,
+};
 use wsk_sys::{PFN_WSK_BIND, PFN_WSK_GET_LOCAL_ADDRESS, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
 use wskguard_core::{
     Category, Phase,
@@ -12,13 +15,13 @@ use wskguard_core::{
     semantics::Flag,
 };
 
-use super::create::out_of_memory;
+use super::create::out_of_memory_after;
 use super::lower::{Binds, reach};
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::{guard, processor};
 use crate::request::{Finish, Prepared, Request, Told, complete_here};
 use crate::sockaddr::Address;
-use crate::work::WorkItem;
+use crate::work::{OwnIrp, WorkItem};
 use crate::{audit, control, initial};
 
 /// A bind on its way, with the copy of the address that was decided on.
@@ -32,6 +35,8 @@ struct Bind {
     /// Where the provider chooses the port: how to learn it.
     learn: Option<(PFN_WSK_GET_LOCAL_ADDRESS, WorkItem)>,
     learning: Option<PFN_WSK_GET_LOCAL_ADDRESS>,
+    /// For what is asked of the provider before and after the bind.
+    own: Option<OwnIrp>,
 }
 
 impl Finish for Bind {
@@ -61,8 +66,8 @@ impl Finish for Bind {
     }
 
     fn work(&mut self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
-        if let Some(function) = self.learning.take() {
-            initial::learn_address(&self.endpoint, function);
+        if let (Some(function), Some(own)) = (self.learning.take(), &mut self.own) {
+            initial::learn_address(&self.endpoint, function, own);
             self.endpoint.leave();
         }
         (status, information)
@@ -71,9 +76,12 @@ impl Finish for Bind {
     /// Of a bind that is to be exclusive: sets the option first, and refuses the bind where that fails.
     fn before_call(prepared: Prepared<Self>) {
         // SAFETY: the request is not launched yet.
-        let bind = unsafe { &*prepared.data() };
+        let bind = unsafe { &mut *prepared.data() };
         let endpoint = bind.endpoint.clone();
-        let status = initial::make_exclusive(&endpoint);
+        let status = match &mut bind.own {
+            Some(own) => initial::make_exclusive(&endpoint, own),
+            None => STATUS_INSUFFICIENT_RESOURCES,
+        };
         if status >= 0 {
             // SAFETY: not launched yet.
             let call = unsafe { call_of(&prepared) };
@@ -195,12 +203,14 @@ pub unsafe extern "system" fn bind<T: Binds>(
     }
     let Some(request) = Request::<Bind>::allocate() else {
         // SAFETY: the client's IRP, which went nowhere.
-        return unsafe { out_of_memory(irp) };
+        return unsafe { out_of_memory_after(endpoint, record, irp) };
     };
+    let mut own = None;
     let exclusive = if verdict.outcome == BindOutcome::Exclusive {
-        let Some(work) = WorkItem::allocate() else {
+        own = OwnIrp::allocate();
+        let (Some(work), Some(_)) = (WorkItem::allocate(), &own) else {
             // SAFETY: as above.
-            return unsafe { out_of_memory(irp) };
+            return unsafe { out_of_memory_after(endpoint, record, irp) };
         };
         Some(work)
     } else {
@@ -208,9 +218,11 @@ pub unsafe extern "system" fn bind<T: Binds>(
     };
     let local_address = table.local_address();
     // Without memory for it, the port stays unknown: the bind matters more.
-    let learn = local_address
-        .filter(|_| address.port() == 0)
-        .and_then(|function| Some((function, WorkItem::allocate()?)));
+    let learn = local_address.filter(|_| address.port() == 0).and_then(|function| {
+        own = own.take().or_else(OwnIrp::allocate);
+        own.as_ref()?;
+        Some((function, WorkItem::allocate()?))
+    });
     let before = endpoint.phase();
     endpoint.move_phase(before, Phase::Binding);
     let finish = Bind {
@@ -222,6 +234,7 @@ pub unsafe extern "system" fn bind<T: Binds>(
         flags,
         learn,
         learning: None,
+        own,
     };
     // SAFETY: the client's IRP, and a fresh block.
     let Some(prepared) = (unsafe { request.prepare(irp, finish) }) else {

@@ -21,7 +21,7 @@ use crate::guard::guard;
 use crate::policy::GenerationRef;
 use crate::request::{Finish, Request, Told, complete_here};
 use crate::sockaddr::Address;
-use crate::work::WorkItem;
+use crate::work::{OwnIrp, WorkItem};
 use crate::{audit, callback, initial};
 
 /// A socket in the making. The endpoint is the client's once the provider has made its own.
@@ -30,16 +30,16 @@ pub struct Create {
     /// Local address of a WskSocketConnect, and the record of its bind.
     bound: Option<(Address, Option<AuditRecord>)>,
     /// Where the policy has options for the new endpoint: which, and what to set them with.
-    initial: Option<(GenerationRef, WorkItem)>,
+    initial: Option<(WorkItem, GenerationRef, OwnIrp)>,
     /// The same once the work item is queued.
-    setting: Option<GenerationRef>,
+    setting: Option<(GenerationRef, OwnIrp)>,
 }
 
 impl Create {
     /// For an endpoint that the provider is about to make a socket for. `None` when there is no memory.
     pub fn of(endpoint: EndpointRef) -> Option<Self> {
-        let initial = match initial::policy_for(&endpoint) {
-            Some(generation) => Some((generation, WorkItem::allocate()?)),
+        let initial = match initial::policy_for(&endpoint).ok()? {
+            Some(generation) => Some((WorkItem::allocate()?, generation, OwnIrp::allocate()?)),
             None => None,
         };
         Some(Self {
@@ -77,8 +77,8 @@ impl Finish for Create {
         if endpoint.phase() == Phase::Connected {
             endpoint.connected();
         }
-        if let Some((generation, work)) = self.initial.take() {
-            self.setting = Some(generation);
+        if let Some((work, generation, own)) = self.initial.take() {
+            self.setting = Some((generation, own));
             return Told::AfterWork(work);
         }
         let (status, information) = self.hand_over(status);
@@ -86,8 +86,8 @@ impl Finish for Create {
     }
 
     fn work(&mut self, status: NTSTATUS, _: usize) -> (NTSTATUS, usize) {
-        if let (Some(endpoint), Some(generation)) = (&self.endpoint, self.setting.take()) {
-            initial::apply(endpoint, &generation);
+        if let (Some(endpoint), Some((generation, mut own))) = (&self.endpoint, self.setting.take()) {
+            initial::apply(endpoint, &generation, &mut own);
         }
         self.hand_over(status)
     }
@@ -214,4 +214,16 @@ pub unsafe fn out_of_memory(irp: PIRP) -> NTSTATUS {
     guard().count(Counter::AllocationFailures);
     // SAFETY: as the caller promises.
     unsafe { complete_here(irp, STATUS_INSUFFICIENT_RESOURCES, 0) }
+}
+
+/// The same of a bind that was allowed: what it would have left is written with that status.
+///
+/// # Safety
+/// As [`complete_here`].
+pub unsafe fn out_of_memory_after(endpoint: &Endpoint, record: Option<AuditRecord>, irp: PIRP) -> NTSTATUS {
+    if let Some(record) = record {
+        audit::write(endpoint, record, STATUS_INSUFFICIENT_RESOURCES);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { out_of_memory(irp) }
 }

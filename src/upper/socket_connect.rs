@@ -25,14 +25,14 @@ use wskguard_core::{
     status::to_wsa,
 };
 
-use super::create::{Create, client_of, out_of_memory, socket_type};
+use super::create::{Create, client_of, out_of_memory, out_of_memory_after, socket_type};
 use super::lower::{self, table};
 use super::{bind, table_of};
 use crate::endpoint::{Birth, Endpoint, EndpointRef};
 use crate::policy::GenerationRef;
 use crate::request::{Finish, Prepared, Request, Told, complete_here};
 use crate::sockaddr::Address;
-use crate::work::{WorkItem, call_and_wait};
+use crate::work::{OwnIrp, WorkItem};
 use crate::{audit, callback, initial};
 
 /// What the client gave, and what the provider is given instead.
@@ -111,7 +111,10 @@ pub unsafe extern "system" fn socket_connect(
     };
     let mut bound = None;
     if let Some(address) = address {
-        let generation = initial::policy_for(&endpoint);
+        let Ok(generation) = initial::policy_for(&endpoint) else {
+            // SAFETY: the client's IRP, which went nowhere.
+            return unsafe { out_of_memory(irp) };
+        };
         if generation.is_some() {
             // The bind is decided on the options that it will have.
             // SAFETY: the client's IRP and arguments.
@@ -134,7 +137,7 @@ pub unsafe extern "system" fn socket_connect(
     let own_context = endpoint.as_context();
     let Some(request) = Request::<Create>::allocate() else {
         // SAFETY: as above.
-        return unsafe { out_of_memory(irp) };
+        return unsafe { out_of_memory_after(&endpoint, bound.and_then(|(_, record)| record), irp) };
     };
     let call = |own| {
         // SAFETY: the client's arguments with our context, callbacks and IRP.
@@ -172,6 +175,8 @@ struct Steps {
     generation: Option<GenerationRef>,
     /// To close the socket again with, when the connect fails.
     undo: Option<WorkItem>,
+    /// For every call that waits.
+    own: OwnIrp,
     made: bool,
 }
 
@@ -185,10 +190,13 @@ unsafe fn in_steps(
     generation: Option<GenerationRef>,
     irp: PIRP,
 ) -> NTSTATUS {
-    let memory = (Request::<Steps>::allocate(), WorkItem::allocate(), WorkItem::allocate());
-    let (Some(request), Some(work), Some(undo)) = memory else {
+    let items = (WorkItem::allocate(), WorkItem::allocate());
+    let (Some(request), (Some(work), Some(undo)), Some(own)) =
+        (Request::<Steps>::allocate(), items, OwnIrp::allocate())
+    else {
+        let record = decided.and_then(|(_, record)| record);
         // SAFETY: the client's IRP, which went nowhere.
-        return unsafe { out_of_memory(irp) };
+        return unsafe { out_of_memory_after(&endpoint, record, irp) };
     };
     endpoint.set_phase(Phase::Unbound);
     for object in [arguments.process.cast::<c_void>(), arguments.thread.cast()] {
@@ -205,6 +213,7 @@ unsafe fn in_steps(
         decided,
         generation,
         undo: Some(undo),
+        own,
         made: false,
     };
     // SAFETY: the client's IRP, and a fresh block.
@@ -231,7 +240,7 @@ impl Steps {
         let endpoint = self.endpoint.clone().ok_or(STATUS_INVALID_HANDLE)?;
         self.make(&endpoint)?;
         if let Some(generation) = self.generation.take() {
-            initial::apply(&endpoint, &generation);
+            initial::apply(&endpoint, &generation, &mut self.own);
         }
         let (exclusive, record) = match self.decided.take() {
             Some(decided) => decided,
@@ -248,7 +257,7 @@ impl Steps {
         // SAFETY: the provider's socket, which is a connection.
         let provider = unsafe { table::<WSK_PROVIDER_CONNECTION_DISPATCH>(endpoint.lower_to_end()) };
         if let Some(function) = provider.WskGetLocalAddress.filter(|_| self.address.port() == 0) {
-            initial::learn_address(&endpoint, function);
+            initial::learn_address(&endpoint, function, &mut self.own);
         }
         endpoint.set_phase(Phase::Connecting);
         Ok(())
@@ -259,7 +268,7 @@ impl Steps {
         let function = lower.table.WskSocket.ok_or(STATUS_NOT_SUPPORTED)?;
         let with = self.arguments;
         let (family, context) = (self.address.family().0, endpoint.as_context());
-        let (status, information) = call_and_wait(|own| {
+        let (status, information) = self.own.call_and_wait(|own| {
             // SAFETY: the client's arguments, of which the objects are referenced, with our context, callbacks and IRP.
             unsafe {
                 function(
@@ -301,7 +310,7 @@ impl Steps {
 
     fn bind(&mut self, endpoint: &Endpoint, exclusive: bool) -> NTSTATUS {
         if exclusive {
-            let status = initial::make_exclusive(endpoint);
+            let status = initial::make_exclusive(endpoint, &mut self.own);
             if status < 0 {
                 return status;
             }
@@ -313,7 +322,8 @@ impl Steps {
         };
         let address: PSOCKADDR = (&raw mut self.address).cast();
         // SAFETY: the address lies in the block, which outlives the wait for the IRP.
-        call_and_wait(|own| unsafe { function(lower, address, 0, own) }).0
+        let call = |own| unsafe { function(lower, address, 0, own) };
+        self.own.call_and_wait(call).0
     }
 
     /// Closes a socket that the client will not get. `PASSIVE_LEVEL`.
@@ -327,7 +337,7 @@ impl Steps {
             // SAFETY: the provider's socket, closed once.
             if let Some(close) = unsafe { lower::close(lower) } {
                 // SAFETY: as above.
-                let _ = call_and_wait(|own| unsafe { close(lower, own) });
+                let _ = self.own.call_and_wait(|own| unsafe { close(lower, own) });
             }
             endpoint.closed();
         }
@@ -372,6 +382,10 @@ impl Finish for Steps {
 
     fn finish(&mut self, status: NTSTATUS, _: usize) -> Told {
         if status < 0 {
+            // Decided, and then never made.
+            if let (Some(endpoint), Some((_, Some(record)))) = (&self.endpoint, self.decided.take()) {
+                audit::write(endpoint, record, status);
+            }
             if let (Some(endpoint), true) = (&self.endpoint, self.made) {
                 endpoint.learn(Number::Error, to_wsa(NtStatus(status.cast_unsigned())).0);
                 if let Some(work) = self.undo.take() {

@@ -86,8 +86,9 @@ pub(crate) fn stack_of(context: *const c_void) -> usize {
 pub(crate) fn step(context: *mut c_void, one: bool) {
     const CONTEXT_EFLAGS: usize = 0x44;
     const TRAP: u32 = 0x100;
+    let flags = context.wrapping_byte_add(CONTEXT_EFLAGS).cast::<u32>();
     // SAFETY: the dispatcher's context, whose flags are 32 bits at an address aligned for them.
-    let flags = unsafe { &mut *context.cast::<u8>().add(CONTEXT_EFLAGS).cast::<u32>() };
+    let flags = unsafe { &mut *flags };
     *flags = if one { *flags | TRAP } else { *flags & !TRAP };
 }
 

@@ -361,7 +361,7 @@ fn level_and_time_matter_only_where_they_are_asked_for() {
                 levels += 1;
             }
             if base != decisions(false, 1000) {
-                assert!(asks_time(kind, crate::SOL_SOCKET, code), "{kind:?} {code:#x} {mode:?}");
+                assert!(asks_time(kind, SOL_SOCKET, code), "{kind:?} {code:#x} {mode:?}");
                 times += 1;
             }
         }
