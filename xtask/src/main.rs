@@ -18,6 +18,7 @@ mod layout;
 mod package;
 mod report;
 mod reproducible;
+mod selftest;
 mod session;
 mod setup;
 mod shim;

@@ -177,7 +177,7 @@ fn list(layout: &Layout, command: &SuiteCommand) -> Result<()> {
 /// The verifier's own tests: each of its rules must catch the driver that breaks it. The verifier is there alone.
 pub(crate) fn run_verifier_cases(layout: &Layout) -> Result<Counts> {
     let without = ["netio", "probe", "wskguard"].map(str::to_owned).to_vec();
-    let session = Session::start(
+    let session = Session::start_untested(
         layout,
         &Options {
             without,

@@ -22,6 +22,7 @@ use crate::{
     command::{self, Finished},
     inf,
     layout::Layout,
+    selftest,
 };
 
 /// The group that driver.inx names.
@@ -69,8 +70,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Boots Wine and loads the drivers.
+    /// Boots Wine and loads the drivers, where they are known to work.
     pub(crate) fn start(layout: &Layout, options: &Options) -> Result<Self> {
+        selftest::passed(layout)?;
+        Self::start_untested(layout, options)
+    }
+
+    /// Boots whatever Wine there is and loads the drivers.
+    pub(crate) fn start_untested(layout: &Layout, options: &Options) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "{}{}-{}",
