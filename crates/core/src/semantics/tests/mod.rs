@@ -1,6 +1,7 @@
 //! The engine: properties over random requests, and the decisions that no conformance vector reaches.
 
 mod decisions;
+mod notes;
 mod properties;
 
 use super::*;
