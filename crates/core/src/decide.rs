@@ -133,12 +133,12 @@ pub fn mode(image: Option<&Image<'_>>, state: &OptionState) -> Mode {
 pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &Request<'_>) -> Verdict<'a> {
     let row = row_of(request);
     let old = row.and_then(|row| recorded(row, subject.state));
+    let mode = mode(image, subject.state);
     let asked = match (request.kind, row) {
-        (RequestKind::Set, Some(row)) => asked(row, request),
+        (RequestKind::Set, Some(row)) => asked(row, mode, request),
         (RequestKind::Set, None) => foreign(request),
         _ => None,
     };
-    let mode = mode(image, subject.state);
     let (decision, looked_at) = image
         .map(|image| {
             image.evaluate_with_interest(&MatchInput {
@@ -357,20 +357,22 @@ fn row_of(request: &Request<'_>) -> Option<&'static Row> {
     }
 }
 
-/// The number that a set asks for: a boolean as 0 or 1, everything else of four bytes as it stands.
-fn asked(row: &Row, request: &Request<'_>) -> Option<u64> {
+/// The number that a set asks for: a boolean as 0 or 1, everything else of four bytes as it stands. It is what the option becomes
+/// when the provider succeeds, or a rule against TRUE could be passed by.
+fn asked(row: &Row, mode: Mode, request: &Request<'_>) -> Option<u64> {
     let four = || {
         let (bytes, _) = request.input.split_first_chunk::<4>()?;
-        Some(u64::from(u32::from_le_bytes(*bytes)))
+        matches!(row.kind, Kind::Int | Kind::Linger).then(|| u64::from(u32::from_le_bytes(*bytes)))
     };
-    match (row.class, row.kind) {
-        (Class::B, _) => request.input.first().map(|&byte| u64::from(byte != 0)),
+    let boolean = row.kind == Kind::Bool || Flag::of(row.id).is_some();
+    match row.class {
+        // Windows reads the lowest byte; the documented contract, and so what strict gives the provider, is the number.
+        Class::B if mode < Mode::Strict => request.input.first().map(|&byte| u64::from(byte != 0)),
         // A length of 0 succeeds, and what it sets is not known: a rule against TRUE has to count on it.
-        (Class::A, _) if request.input.is_empty() => Some(1),
-        (Class::A, _) => Some(u64::from(request.input.iter().take(4).any(|&byte| byte != 0))),
-        (_, Kind::Bool) => four().map(|value| u64::from(value != 0)),
-        (_, Kind::Int | Kind::Linger) => four(),
-        _ => None,
+        Class::A if request.input.is_empty() => Some(1),
+        _ if !boolean => four(),
+        _ if request.input.is_empty() => None,
+        _ => Some(u64::from(request.input.iter().take(4).any(|&byte| byte != 0))),
     }
 }
 
