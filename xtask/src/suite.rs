@@ -34,6 +34,9 @@ pub(crate) struct SuiteCommand {
     /// Write a TAP report
     #[arg(long, value_name = "FILE")]
     tap: Option<PathBuf>,
+    /// Ask the provider what its documentation leaves open, and print the answers as a table (target/logs/answers.md)
+    #[arg(long, conflicts_with_all = ["list", "filter"])]
+    questions: bool,
     /// What the verifier checks: `standard`, `none`, a number, or some of special_pool, pool_before, pool_tracking, irql, locks, irp,
     /// objects, concurrent, delays; joined by commas
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
@@ -91,6 +94,9 @@ impl SuiteCommand {
                 .map(|file| path::absolute(file).unwrap_or_else(|_| file.clone()));
             words.extend(file.map(|file| format!("--{name}={}", session::wine_path(&file))));
         }
+        if self.questions {
+            words.extend(["--filter=asks::".to_owned(), "--risky".to_owned()]);
+        }
         words.extend(self.verbose.then(|| "--verbose".to_owned()));
         words.extend_from_slice(&self.arguments);
         words
@@ -120,7 +126,15 @@ fn run(layout: &Layout, command: &SuiteCommand) -> Result<Counts> {
         ..Options::new(layout)
     };
     let session = Session::start(layout, &options)?;
-    let counts = run_hlk(layout, &session, &command.words(), "hlk.log", LIMIT)?;
+    let answers = layout.logs()?.join("answers.md");
+    let mut words = command.words();
+    if command.questions {
+        words.push(format!("--answers={}", session::wine_path(&answers)));
+    }
+    let counts = run_hlk(layout, &session, &words, "hlk.log", LIMIT)?;
+    if command.questions {
+        println!("{}", fs::read_to_string(&answers)?);
+    }
     if counts.failed == 0 {
         session.forget_log();
     }

@@ -4,14 +4,14 @@ use wdk_rtl::lock::SpinLock;
 
 use crate::shared::Shared;
 
-const SLOTS: usize = 512;
+const SLOTS: usize = 4096;
 
 struct Slot<T> {
     item: Option<Shared<T>>,
     generation: u16,
 }
 
-/// Up to 512 objects. All bytes zero is an empty table.
+/// Up to 4096 objects. All bytes zero is an empty table.
 pub(crate) struct Table<T> {
     slots: SpinLock<[Slot<T>; SLOTS]>,
 }

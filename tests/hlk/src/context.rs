@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::guard::Guard;
-use crate::probe::{Client, Npi, Probe};
+use crate::probe::{Address, Client, Npi, Probe};
 
 /// Names of the client drivers' services.
 #[derive(Clone, Debug)]
@@ -12,6 +12,10 @@ pub(crate) struct Services {
     pub(crate) probe2: String,
     /// Tests of endurance take their time.
     pub(crate) extended: bool,
+    /// Questions may be asked that a provider could answer by stopping the system.
+    pub(crate) risky: bool,
+    /// An address that can be cut off while a connection to it lasts.
+    pub(crate) peer: Option<Address>,
 }
 
 /// A test ends early and does not count: what it needs is not there.
@@ -57,6 +61,14 @@ impl Context {
     /// Whether tests of endurance take their time.
     pub(crate) fn extended(&self) -> bool {
         self.services.extended
+    }
+
+    pub(crate) fn risky(&self) -> bool {
+        self.services.risky
+    }
+
+    pub(crate) fn peer(&self) -> Option<Address> {
+        self.services.peer
     }
 
     /// A client of the provider that the test runs against.

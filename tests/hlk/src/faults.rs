@@ -78,6 +78,8 @@ pub(crate) fn run(options: FaultOptions) -> Result<ExitCode> {
             probe: "probe".to_owned(),
             probe2: "probe2".to_owned(),
             extended: false,
+            risky: false,
+            peer: None,
         },
         options,
         runs: 0,

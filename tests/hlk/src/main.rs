@@ -9,6 +9,8 @@
 )]
 
 #[cfg(windows)]
+mod areas;
+#[cfg(windows)]
 mod bench;
 #[cfg(windows)]
 mod cclient;
@@ -53,6 +55,7 @@ mod vectors;
 #[cfg(windows)]
 mod wsk;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -99,7 +102,7 @@ enum Command {
 
 #[derive(Args, Debug, Default)]
 struct Selection {
-    /// Only tests whose name contains one of these
+    /// Only tests whose name contains one of these, or of one of these categories
     #[arg(long, short, value_name = "TEXT")]
     filter: Vec<String>,
     /// Not the tests whose name contains one of these
@@ -117,6 +120,15 @@ struct RunOptions {
     /// Write a TAP report
     #[arg(long, value_name = "FILE")]
     tap: Option<PathBuf>,
+    /// Write what the provider answered to the questions that its documentation leaves open
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Ask also what a provider could answer by stopping the system
+    #[arg(long)]
+    risky: bool,
+    /// A TCP address and port that accepts, and can be cut off while it is connected: for the question about keep-alive
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<SocketAddr>,
     /// Longest time of one test, in seconds, where the test does not say otherwise
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     limit: u64,

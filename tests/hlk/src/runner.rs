@@ -1,5 +1,6 @@
 //! Picks tests, runs each on a thread of its own under a time limit, and tells how they did.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -7,13 +8,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
+use testkernel_check::verifier::Verifier;
 
 use crate::context::{Context, Services, Skip};
-use crate::probe::{Npi, Probe};
+use crate::probe::{Address, Npi, Probe};
 use crate::report::{self, Outcome, Verdict};
 use crate::testkernel::Watch;
-use crate::{RunOptions, Selection, suites};
+use crate::{RunOptions, Selection, areas, suites};
 
 /// What a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,11 @@ impl Case {
         self.npi != Npi::System
     }
 
+    /// Its place in a report, and its category there.
+    pub(crate) fn area(&self) -> (usize, &'static str) {
+        areas::of(&self.test)
+    }
+
     pub(crate) fn name(&self) -> String {
         let path = match (self.test.paths, self.npi) {
             (Paths::Both, Npi::System) => "::direct",
@@ -99,16 +106,31 @@ pub(crate) fn cases(selection: &Selection) -> Vec<Case> {
         };
         npis.iter().map(move |npi| Case { test, npi: *npi })
     });
-    let matches = |case: &Case, list: &[String]| list.iter().any(|text| case.name().contains(text.as_str()));
+    let matches = |case: &Case, list: &[String]| {
+        let (name, (_, area)) = (case.name(), case.area());
+        list.iter().any(|text| name.contains(text.as_str()) || area == text)
+    };
     all.filter(|case| selection.filter.is_empty() || matches(case, &selection.filter))
         .filter(|case| !matches(case, &selection.skip))
         .collect()
 }
 
 pub(crate) fn list(selection: &Selection) -> ExitCode {
-    let cases = cases(selection);
+    let mut cases = cases(selection);
+    cases.sort_by_key(Case::area);
+    let mut last = "";
     for case in &cases {
-        println!("{:50} {}  [{}]", case.name(), case.test.purpose, case.test.requirement);
+        let (_, area) = case.area();
+        if area != last {
+            println!("{area}");
+            last = area;
+        }
+        println!(
+            "  {:50} {}  [{}]",
+            case.name(),
+            case.test.purpose,
+            case.test.requirement
+        );
     }
     println!("{} tests", cases.len());
     ExitCode::SUCCESS
@@ -186,6 +208,8 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
         probe: options.probe.clone(),
         probe2: options.probe2.clone(),
         extended: options.extended,
+        risky: options.risky,
+        peer: options.peer.map(Address),
     };
     suites::CYCLES.store(options.cycles, Ordering::Relaxed);
     let begun = options.cover.as_deref().map_or(Ok(()), crate::coverage::begin);
@@ -202,6 +226,7 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
             let verdict = verdict(run_case(*case, &services, options.limit, 1));
             let verdict = judge(verdict, &watch.new_stops());
             let outcome = Outcome {
+                area: case.area(),
                 name: case.name(),
                 purpose: case.test.purpose,
                 requirement: case.test.requirement,
@@ -216,6 +241,7 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
     if let Err(error) = &written {
         eprintln!("hlk: {error:#}");
     }
+    print!("{}", report::table(&outcomes));
     let count = |wanted: fn(&Verdict) -> bool| outcomes.iter().filter(|outcome| wanted(&outcome.verdict)).count();
     let failed = count(|verdict| matches!(verdict, Verdict::Fail(_)));
     let passed = count(|verdict| *verdict == Verdict::Pass);
@@ -232,6 +258,16 @@ fn write_reports(options: &RunOptions, outcomes: &[Outcome]) -> Result<()> {
     }
     if let Some(path) = &options.junit {
         report::junit(path, outcomes)?;
+    }
+    if let Some(path) = &options.answers {
+        let probe = Probe::open(&options.probe)?;
+        let [major, minor, build] = probe.hello()?.windows;
+        let system = if Verifier::open().is_ok() {
+            "the test kernel: its provider, not Windows'".to_owned()
+        } else {
+            format!("Windows {major}.{minor}, build {build}")
+        };
+        fs::write(path, suites::asks::table(&system)).with_context(|| path.display().to_string())?;
     }
     options.covered.as_deref().map_or(Ok(()), crate::coverage::end)
 }
@@ -250,10 +286,4 @@ fn show(outcome: &Outcome, verbose: bool) {
             why.lines().for_each(|line| println!("      {line}"));
         }
     }
-}
-
-/// Whether the drivers answer at all.
-#[allow(dead_code, reason = "asked by suites that stop drivers")]
-pub(crate) fn is_alive(services: &Services) -> bool {
-    Probe::open(&services.probe).is_ok()
 }

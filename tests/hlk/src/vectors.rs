@@ -48,6 +48,8 @@ pub(crate) fn run(options: &VectorOptions) -> Result<()> {
         probe: options.probe.clone(),
         probe2: options.probe.clone(),
         extended: false,
+        risky: false,
+        peer: None,
     };
     let mut watch = Watch::begin();
     let report = wskguard_vectors::run_each(format::read(&options.file)?, &selection, |vector| {

@@ -66,6 +66,10 @@ impl<'p> CallBuilder<'p> {
         null_dispatch = NULL_DISPATCH;
     }
 
+    pub(crate) fn probe(&self) -> &'p Probe {
+        self.probe
+    }
+
     /// NULL context and NULL dispatch, as for basic sockets.
     pub(crate) fn without_callbacks(self) -> Self {
         self.null_context().null_dispatch()

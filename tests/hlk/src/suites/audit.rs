@@ -35,12 +35,12 @@ tests! {
     initial_options, Filtered, "IOCTL.md AuditEntry", "an initial option is recorded as the driver's own request";
     verbose_endpoint, Filtered, "IOCTL.md AuditEntry", "an endpoint with SO_DEBUG is recorded whole, and flagged";
     what_is_recorded, Filtered, "POLICY.md audit", "`marked`, `changes` and `all` record what they say";
-    writers_books, Filtered, "design §4", "decided = written + suppressed + dropped, and each decision counts once";
+    writers_books, Filtered, "decisions and records", "decided = written + suppressed + dropped, and each decision counts once";
     order, Filtered, "IOCTL.md AuditEntry", "records of one processor are numbered without gaps";
     two_readers, Filtered, "IOCTL.md ReadAuditRequest", "readers do not disturb each other";
     crash_data, Filtered, "OPERATING After a crash", "a crash dump keeps the counters and the newest records";
-    @60 stalled_reader, Filtered, "design §4", "a reader that stalls is told what it lost: read + overwritten = written";
-    @60 flooded_endpoint, Filtered, "design §4", "an endpoint that floods runs out of budget, and another's record is still there";
+    @60 stalled_reader, Filtered, "decisions and records", "a reader that stalls is told what it lost: read + overwritten = written";
+    @60 flooded_endpoint, Filtered, "decisions and records", "an endpoint that floods runs out of budget, and another's record is still there";
 }
 
 /// A reader of what is recorded from its making on.

@@ -11,21 +11,21 @@ use crate::status;
 
 tests! {
     "basics";
-    attach_and_detach, Both, "wsk_api §6, §7", "a client attaches, sees a version, and detaches";
-    streams_exchange_data, Both, "wsk_api §3", "two connected sockets exchange data in both directions";
-    datagrams_carry_their_sender, Both, "wsk_api §3", "a datagram arrives whole, with its sender's address";
-    addresses_are_told, Both, "wsk_api §3", "local and remote addresses agree at both ends";
-    options_are_set_and_read, Both, "sol_socket §10.2", "documented options read back what was set";
+    attach_and_detach, Both, "WSK and NMR: attach, detach", "a client attaches, sees a version, and detaches";
+    streams_exchange_data, Both, "WSK: functions", "two connected sockets exchange data in both directions";
+    datagrams_carry_their_sender, Both, "WSK: functions", "a datagram arrives whole, with its sender's address";
+    addresses_are_told, Both, "WSK: functions", "local and remote addresses agree at both ends";
+    options_are_set_and_read, Both, "WSK: socket options", "documented options read back what was set";
     unbound_socket_cannot_connect, Both, "vector WK-T-12", "WskConnect before WskBind fails by return and by IRP";
-    pending_accept_is_cancelled, Both, "wsk_api §6", "IoCancelIrp ends a pending accept";
-    pending_receive_is_cancelled, Both, "wsk_api §6", "IoCancelIrp ends a pending receive";
+    pending_accept_is_cancelled, Both, "WSK: lifetime", "IoCancelIrp ends a pending accept";
+    pending_receive_is_cancelled, Both, "WSK: lifetime", "IoCancelIrp ends a pending receive";
     close_cancels_what_is_pending, Both, "vector WK-T-11", "closing a listener ends its pending accept, without a socket";
-    refused_connection_fails, Both, "wsk_api §3", "a connection to a port without listener is refused";
-    graceful_disconnect_ends_the_stream, Both, "wsk_api §3", "after a disconnect the peer reads what was sent, then nothing";
-    stream_category_listens_and_connects, Both, "wsk_api §3", "a stream socket can become either end";
-    accept_event_hands_out_sockets, Both, "wsk_api §4", "WskAcceptEvent delivers a connection";
-    receive_event_delivers_data, Both, "wsk_api §4", "WskReceiveEvent delivers the bytes that were sent";
-    socket_connect_makes_a_connection, Both, "wsk_api §3", "WskSocketConnect creates, binds and connects";
+    refused_connection_fails, Both, "WSK: functions", "a connection to a port without listener is refused";
+    graceful_disconnect_ends_the_stream, Both, "WSK: functions", "after a disconnect the peer reads what was sent, then nothing";
+    stream_category_listens_and_connects, Both, "WSK: functions", "a stream socket can become either end";
+    accept_event_hands_out_sockets, Both, "WSK: event callbacks", "WskAcceptEvent delivers a connection";
+    receive_event_delivers_data, Both, "WSK: event callbacks", "WskReceiveEvent delivers the bytes that were sent";
+    socket_connect_makes_a_connection, Both, "WSK: functions", "WskSocketConnect creates, binds and connects";
 }
 
 fn attach_and_detach(context: &Context) -> Result<()> {

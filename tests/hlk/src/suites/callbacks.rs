@@ -16,38 +16,38 @@ use crate::wsk::{
 
 tests! {
     "callbacks";
-    nothing_comes_unasked, Both, "wsk_api §4", "all events are off on a created and on an accepted socket";
-    accept_event_addresses, Both, "wsk_api §4", "WskAcceptEvent carries both addresses and a socket that works";
-    accept_event_refused, Both, "wsk_api §4", "REQUEST_NOT_ACCEPTED: the provider closes the accepted socket itself";
-    accept_event_nulls, Both, "wsk_api §4", "an accepted socket may have no context and no callbacks";
+    nothing_comes_unasked, Both, "WSK: event callbacks", "all events are off on a created and on an accepted socket";
+    accept_event_addresses, Both, "WSK: event callbacks", "WskAcceptEvent carries both addresses and a socket that works";
+    accept_event_refused, Both, "WSK: event callbacks", "REQUEST_NOT_ACCEPTED: the provider closes the accepted socket itself";
+    accept_event_nulls, Both, "WSK: event callbacks", "an accepted socket may have no context and no callbacks";
     accepted_events_are_armed, Both, "vector WK-EV-08", "receive events enabled on the listener are on for sockets from WskAcceptEvent";
     accepted_events_not_for_accept, Both, "vector WK-EV-09", "... and not for those from WskAccept";
     receive_all, Both, "vector WK-H-02", "accepted data is gone; the next data is indicated";
     receive_part, Both, "vector WK-H-03", "what a callback left is received first, then indications go on";
-    receive_nothing, Both, "wsk_api §4", "DATA_NOT_ACCEPTED keeps the data for WskReceive";
-    receive_retained, Both, "wsk_api §6", "a retained list is released later, also at DISPATCH_LEVEL";
-    receive_sums, Both, "wsk_api §4", "bytes indicated are the bytes sent, in order";
-    datagram_event, Both, "wsk_api §4", "WskReceiveFromEvent carries the datagram and its sender";
+    receive_nothing, Both, "WSK: event callbacks", "DATA_NOT_ACCEPTED keeps the data for WskReceive";
+    receive_retained, Both, "WSK: lifetime", "a retained list is released later, also at DISPATCH_LEVEL";
+    receive_sums, Both, "WSK: event callbacks", "bytes indicated are the bytes sent, in order";
+    datagram_event, Both, "WSK: event callbacks", "WskReceiveFromEvent carries the datagram and its sender";
     datagram_not_accepted, Both, "vector WK-H-04", "after DATA_NOT_ACCEPTED a datagram socket is quiet until enabled again";
-    datagram_retained, Both, "wsk_api §6", "retained datagrams are released";
-    disconnect_graceful, Both, "wsk_api §4", "WskDisconnectEvent without the abortive flag";
-    disconnect_abortive, Both, "wsk_api §4", "WskDisconnectEvent with the abortive flag";
-    null_slots_stay_null, Both, "design §3", "an event without a callback cannot be enabled, or does not come";
-    disable_when_idle, Both, "sol_socket §10.3", "disabling an idle event succeeds, and nothing comes after it";
+    datagram_retained, Both, "WSK: lifetime", "retained datagrams are released";
+    disconnect_graceful, Both, "WSK: event callbacks", "WskDisconnectEvent without the abortive flag";
+    disconnect_abortive, Both, "WSK: event callbacks", "WskDisconnectEvent with the abortive flag";
+    null_slots_stay_null, Both, "interposition", "an event without a callback cannot be enabled, or does not come";
+    disable_when_idle, Both, "SO_WSK_EVENT_CALLBACK", "disabling an idle event succeeds, and nothing comes after it";
     disable_while_running, Both, "vectors WK-EV-05, WK-EV-06", "disabling an event whose callback runs pends until it returns";
-    conditional_accept, Both, "wsk_api §4", "inspect, then accept: the request is accepted";
-    conditional_reject, Both, "wsk_api §4", "inspect, then reject: no accept and no abort follow";
-    conditional_pend, Both, "wsk_api §4", "a pended inspection is resumed by WskInspectComplete";
-    conditional_abort, Both, "wsk_api §4", "a request that goes away while pended is aborted with its id";
+    conditional_accept, Both, "WSK: event callbacks", "inspect, then accept: the request is accepted";
+    conditional_reject, Both, "WSK: event callbacks", "inspect, then reject: no accept and no abort follow";
+    conditional_pend, Both, "WSK: event callbacks", "a pended inspection is resumed by WskInspectComplete";
+    conditional_abort, Both, "WSK: event callbacks", "a request that goes away while pended is aborted with its id";
     inspect_id_of_socket, Both, "vector WK-IO-09", "SIO_WSK_QUERY_INSPECT_ID on the accepted socket gives the id";
-    receive_ex, Both, "vector WK-H-01, design §3", "the receive-ex callback gets the data, with the client's context";
+    receive_ex, Both, "vector WK-H-01, interposition", "the receive-ex callback gets the data, with the client's context";
     receive_ex_off, Both, "vector WK-H-01", "a NULL receive-ex callback ends it";
-    callbacks_call_back, Both, "wsk_api §4", "a callback may start a request on its socket";
+    callbacks_call_back, Both, "WSK: event callbacks", "a callback may start a request on its socket";
     static_events, Both, "vector WK-EV-13", "WSK_SET_STATIC_EVENT_CALLBACKS enables for every socket of the client, and for no other's";
-    slow_callbacks, Both, "wsk_api §6", "data that comes while a callback runs is not lost";
+    slow_callbacks, Both, "WSK: lifetime", "data that comes while a callback runs is not lost";
 }
 
-const ALL: Reactions = Reactions {
+pub(super) const ALL: Reactions = Reactions {
     slots: Slots::ALL.0,
     accepted_slots: Slots::ALL.0,
     accept_status: 0,

@@ -14,17 +14,17 @@ use crate::wsk::{SO_REUSEADDR, SOL_SOCKET, WSK_EVENT_RECEIVE};
 
 tests! {
     "cancel";
-    every_waiting_call, Both, "wsk_api §9 A7", "accept, receive, receive-from and connect end as cancelled";
-    before_the_call, Both, "design §3", "an IRP cancelled before the call completes once";
-    at_dispatch_level, Both, "design §3", "IoCancelIrp at DISPATCH_LEVEL";
-    again_and_again, Both, "design §3", "cancelling twice, and after the completion, does nothing more";
-    while_the_provider_holds_it, Both, "design §3", "a cancellation reaches a request that the filter observes";
-    against_a_deaf_provider, Both, "design §3", "a provider that ignores the cancellation completes as it likes";
-    performed_and_held, Both, "design §3", "a cancellation after the work was done gives the work's result";
-    racing_the_completion, Both, "design §3", "cancel against completion, many times: one completion each";
-    cancelled_accept_leaves_the_listener, Both, "wsk_api §6", "the listener accepts after a cancelled accept";
-    cancelled_accept_with_events, Both, "wsk_api §4", "a cancelled accept falls back to the accept event";
-    from_a_callback, Both, "wsk_api §4", "a request launched in a callback can be cancelled after it";
+    every_waiting_call, Both, "question A7", "accept, receive, receive-from and connect end as cancelled";
+    before_the_call, Both, "interposition", "an IRP cancelled before the call completes once";
+    at_dispatch_level, Both, "interposition", "IoCancelIrp at DISPATCH_LEVEL";
+    again_and_again, Both, "interposition", "cancelling twice, and after the completion, does nothing more";
+    while_the_provider_holds_it, Both, "interposition", "a cancellation reaches a request that the filter observes";
+    against_a_deaf_provider, Both, "interposition", "a provider that ignores the cancellation completes as it likes";
+    performed_and_held, Both, "interposition", "a cancellation after the work was done gives the work's result";
+    racing_the_completion, Both, "interposition", "cancel against completion, many times: one completion each";
+    cancelled_accept_leaves_the_listener, Both, "WSK: lifetime", "the listener accepts after a cancelled accept";
+    cancelled_accept_with_events, Both, "WSK: event callbacks", "a cancelled accept falls back to the accept event";
+    from_a_callback, Both, "WSK: event callbacks", "a request launched in a callback can be cancelled after it";
 }
 
 fn is_cancelled(done: &Done) -> Result<()> {

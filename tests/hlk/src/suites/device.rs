@@ -35,8 +35,8 @@ tests! {
     element_by_element, Filtered, "IOCTL.md ListReply", "a walk with room for one endpoint at a time sees each once";
     foreign_cursor, Filtered, "IOCTL.md Rules", "a cursor that this open was not given is refused";
     many_opens, Filtered, "IOCTL.md Rules", "a hundred opens each have a cursor of their own";
-    second_start, Filtered, "design §3", "starting the loaded driver again is refused and changes nothing";
-    stop_while_held, Filtered, "design §3", "a stop while a client holds sockets fails, and the driver stays usable";
+    second_start, Filtered, "interposition", "starting the loaded driver again is refused and changes nothing";
+    stop_while_held, Filtered, "interposition", "a stop while a client holds sockets fails, and the driver stays usable";
     drain_turns_clients_away, Filtered, "IOCTL.md DrainRequest", "while draining no client attaches; afterwards it does";
     wait_is_completed, Filtered, "IOCTL.md WaitAudit", "a pended wait ends with the next record";
     wait_is_cancelled, Filtered, "IOCTL.md WaitAudit", "a pended wait can be cancelled, and the open can wait again";

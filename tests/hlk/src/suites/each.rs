@@ -85,18 +85,18 @@ each! {
     send_backlog_event, "WskSendBacklogEvent", |client, trace| indicated(client, trace, WSK_EVENT_SEND_BACKLOG, Happening::SendBacklog);
     receive_from_event, "WskReceiveFromEvent", indicated_datagram;
     receive_ex_event, "the receive-ex callback", receive_ex;
-    irp_locations, "wsk_api §5.1", |client, trace| shapes(client, trace, Shape::Deep);
-    irp_styles, "wsk_api §5.2", |client, trace| shapes(client, trace, Shape::Styles);
-    irp_reused, "wsk_api §5.2 reuse", |client, trace| shapes(client, trace, Shape::Reused);
-    irp_passed_down, "wsk_api §5.3", |client, trace| shapes(client, trace, Shape::PassedDown);
-    irp_at_dispatch, "wsk_api §5.5", |client, trace| shapes(client, trace, Shape::AtDispatch);
-    irp_cancelled_first, "wsk_api §5 cancellation", |client, trace| pending(client, trace, true);
-    irp_none, "wsk_api §5 NULL IRP", |client, trace| shapes(client, trace, Shape::None);
-    pending_at_close, "wsk_api §6 close ends what is pending", |client, trace| pending(client, trace, false);
-    close_resets, "wsk_api §6 close of a connection", |client, trace| connection(client, trace, Category::Connection, Talk::Close);
-    close_is_quiet, "wsk_api §6 close after both disconnects", |client, trace| connection(client, trace, Category::Connection, Talk::BothDisconnect);
-    cached_descriptors, "wsk_api §6 security descriptors", descriptors;
-    dead_socket, "wsk_api §6 forced close", dead;
+    irp_locations, "WSK: IRPs", |client, trace| shapes(client, trace, Shape::Deep);
+    irp_styles, "WSK: IRPs", |client, trace| shapes(client, trace, Shape::Styles);
+    irp_reused, "WSK: IRPs reuse", |client, trace| shapes(client, trace, Shape::Reused);
+    irp_passed_down, "WSK: IRPs", |client, trace| shapes(client, trace, Shape::PassedDown);
+    irp_at_dispatch, "WSK: IRPs", |client, trace| shapes(client, trace, Shape::AtDispatch);
+    irp_cancelled_first, "WSK: IRPs, cancellation", |client, trace| pending(client, trace, true);
+    irp_none, "WSK: IRPs, NULL IRP", |client, trace| shapes(client, trace, Shape::None);
+    pending_at_close, "WSK: lifetime, close ends what is pending", |client, trace| pending(client, trace, false);
+    close_resets, "WSK: lifetime, close of a connection", |client, trace| connection(client, trace, Category::Connection, Talk::Close);
+    close_is_quiet, "WSK: lifetime, close after both disconnects", |client, trace| connection(client, trace, Category::Connection, Talk::BothDisconnect);
+    cached_descriptors, "WSK: lifetime, security descriptors", descriptors;
+    dead_socket, "WSK: lifetime, forced close", dead;
 }
 
 /// What must have a script: the members of the tables, in their order, and the callbacks.
@@ -206,7 +206,7 @@ pub(crate) fn coverage() -> Result<()> {
             }
         }
     }
-    for test in TESTS.iter().filter(|test| test.requirement.starts_with("wsk_api")) {
+    for test in TESTS.iter().filter(|test| test.requirement.starts_with("WSK: ")) {
         println!("{:59} {}", test.requirement, test.name);
     }
     ensure!(missing.is_empty(), "without a script: {}", missing.join(", "));

@@ -21,8 +21,8 @@ use crate::wsk::SO_BROADCAST;
 
 tests! {
     "endurance";
-    @900 null_sockets, Filtered, "design §7", "eight threads over sockets without a host socket, while policies are swapped and lists are read; nothing is left";
-    @900 real_sockets, Filtered, "design §7", "as many real sockets at once as the host has, each bound and set";
+    @900 null_sockets, Filtered, "load and faults", "eight threads over sockets without a host socket, while policies are swapped and lists are read; nothing is left";
+    @900 real_sockets, Filtered, "load and faults", "as many real sockets at once as the host has, each bound and set";
 }
 
 const POLICIES: [&str; 4] = [

@@ -15,18 +15,18 @@ use crate::wsk::{
 
 tests! {
     "fidelity";
-    options_by_category, Filtered, "design §3", "set and get of every documented option on every category";
-    lengths, Filtered, "sol_socket §3", "every length of set and get";
-    odd_requests, Filtered, "sol_socket §10.1", "unknown request types, levels, codes and NULL buffers";
-    extra_arguments, Filtered, "sol_socket §10.1", "both buffers at once, output size with an IRP, oversized buffers";
-    create_arguments, Filtered, "wsk_api §3", "families, types, protocols and flags that do not fit";
-    ioctls, Filtered, "sol_socket §10.4", "the WSK ioctls, in and out of season";
-    states, Filtered, "wsk_api §3", "every function in the wrong state";
-    streams, Filtered, "wsk_api §3", "a stream conversation, with disconnects and resets";
-    datagrams, Filtered, "wsk_api §3", "datagrams: empty, truncated, in several MDLs, to fixed addresses";
-    flags_and_shapes, Filtered, "wsk_api §3", "flags, offsets and MDL chains of data functions";
-    client_controls, Filtered, "wsk_api §3", "WskControlClient";
-    sharing, Filtered, "sol_socket §6.3", "who may bind after whom";
+    options_by_category, Filtered, "interposition", "set and get of every documented option on every category";
+    lengths, Filtered, "tested lengths", "every length of set and get";
+    odd_requests, Filtered, "WskControlSocket", "unknown request types, levels, codes and NULL buffers";
+    extra_arguments, Filtered, "WskControlSocket", "both buffers at once, output size with an IRP, oversized buffers";
+    create_arguments, Filtered, "WSK: functions", "families, types, protocols and flags that do not fit";
+    ioctls, Filtered, "WSK: ioctls", "the WSK ioctls, in and out of season";
+    states, Filtered, "WSK: functions", "every function in the wrong state";
+    streams, Filtered, "WSK: functions", "a stream conversation, with disconnects and resets";
+    datagrams, Filtered, "WSK: functions", "datagrams: empty, truncated, in several MDLs, to fixed addresses";
+    flags_and_shapes, Filtered, "WSK: functions", "flags, offsets and MDL chains of data functions";
+    client_controls, Filtered, "WSK: functions", "WskControlClient";
+    sharing, Filtered, "address sharing", "who may bind after whom";
 }
 
 const CATEGORIES: [Category; 4] = [

@@ -22,14 +22,14 @@ use crate::wsk::{SO_BROADCAST, SO_EXCLUSIVEADDRUSE, SO_RCVBUF, SO_REUSEADDR, SOL
 
 tests! {
     "hardening";
-    captured_once, Filtered, "design §3", "the decision is made on the bytes that the provider is given, whatever the client does to them";
-    huge_lengths_are_not_read, Filtered, "design §3", "a length of -1 is not a promise of memory";
+    captured_once, Filtered, "interposition", "the decision is made on the bytes that the provider is given, whatever the client does to them";
+    huge_lengths_are_not_read, Filtered, "interposition", "a length of -1 is not a promise of memory";
     by_process, Filtered, "POLICY.md process", "a rule can ask whether an owning process was given";
-    initial_on_socket_connect, Filtered, "design §3", "WskSocketConnect is carried out in steps where a rule needs it";
-    access_bits, Filtered, "design §5", "a handle opened for reading can change nothing";
-    @60 noise, Filtered, "design §5", "random requests of every code do no harm";
-    reads_are_zeroed, Filtered, "design §5", "unused output is zero";
-    listing_while_changing, Filtered, "design §4", "a list read while endpoints come and go has all that last, and no duplicates";
+    initial_on_socket_connect, Filtered, "interposition", "WskSocketConnect is carried out in steps where a rule needs it";
+    access_bits, Filtered, "IOCTL.md Rules", "a handle opened for reading can change nothing";
+    @60 noise, Filtered, "IOCTL.md Rules", "random requests of every code do no harm";
+    reads_are_zeroed, Filtered, "IOCTL.md Rules", "unused output is zero";
+    listing_while_changing, Filtered, "decisions and records", "a list read while endpoints come and go has all that last, and no duplicates";
 }
 
 const LIMIT: Duration = Duration::from_secs(5);

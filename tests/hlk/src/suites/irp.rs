@@ -14,21 +14,21 @@ use crate::wsk::{NO_SUCH_OPTION, SO_REUSEADDR, SOL_SOCKET};
 
 tests! {
     "irp";
-    client_style_waits_always, Both, "wsk_api §5.2", "a client that always waits for the completion is served";
-    client_style_waits_if_pending, Both, "wsk_api §3", "a client that believes any other status than pending finds the IRP completed";
-    client_style_woken_if_pending_returned, Both, "wsk_api §5.3", "a client whose routine looks at PendingReturned is woken";
-    reused_irp_works_again, Both, "wsk_api §5.2", "IoReuseIrp and another call";
-    deep_irp_is_not_overrun, Both, "wsk_api §5.1", "an IRP with more stack locations than needed";
-    passed_down_irp_completes_upwards, Both, "wsk_api §5.3", "an IRP from above is completed with WSK's status and information";
-    at_dispatch_level, Both, "wsk_api §3", "every function that may be called at DISPATCH_LEVEL is";
+    client_style_waits_always, Both, "WSK: IRPs", "a client that always waits for the completion is served";
+    client_style_waits_if_pending, Both, "WSK: functions", "a client that believes any other status than pending finds the IRP completed";
+    client_style_woken_if_pending_returned, Both, "WSK: IRPs", "a client whose routine looks at PendingReturned is woken";
+    reused_irp_works_again, Both, "WSK: IRPs", "IoReuseIrp and another call";
+    deep_irp_is_not_overrun, Both, "WSK: IRPs", "an IRP with more stack locations than needed";
+    passed_down_irp_completes_upwards, Both, "WSK: IRPs", "an IRP from above is completed with WSK's status and information";
+    at_dispatch_level, Both, "WSK: functions", "every function that may be called at DISPATCH_LEVEL is";
     null_irp_is_refused, Both, "vectors WK-T-01, WK-*-IRP", "functions that need an IRP refuse without one, touching nothing";
     null_client_is_refused, Both, "vectors WK-T-01, WK-T-02", "a NULL client: INVALID_PARAMETER without, INVALID_HANDLE with an IRP";
-    refusal_completes_inline, Filtered, "design §3", "what the filter refuses is completed with that status and returned unmarked";
-    failed_calls_complete_once, Both, "wsk_api §3", "the provider's failure reaches the client as its own, once";
-    inline_success_completes_once, Both, "wsk_api §3", "the provider's inline success reaches the client once";
-    refused_without_completion, Both, "wsk_api §9 A4", "a status without completion, as NULL parameters get, does not hang the client";
-    late_completion_is_told, Both, "wsk_api §3", "a completion long after the call reaches the client";
-    completion_at_dispatch, Both, "wsk_api §5.5", "completions at DISPATCH_LEVEL";
+    refusal_completes_inline, Filtered, "interposition", "what the filter refuses is completed with that status and returned unmarked";
+    failed_calls_complete_once, Both, "WSK: functions", "the provider's failure reaches the client as its own, once";
+    inline_success_completes_once, Both, "WSK: functions", "the provider's inline success reaches the client once";
+    refused_without_completion, Both, "question A4", "a status without completion, as NULL parameters get, does not hang the client";
+    late_completion_is_told, Both, "WSK: functions", "a completion long after the call reaches the client";
+    completion_at_dispatch, Both, "WSK: IRPs", "completions at DISPATCH_LEVEL";
 }
 
 /// Every call that completes at once on fresh sockets, in the style given.

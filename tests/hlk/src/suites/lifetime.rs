@@ -14,20 +14,20 @@ use crate::wsk::{SOL_SOCKET, WSK_EVENT_ACCEPT, WSK_EVENT_RECEIVE};
 
 tests! {
     "lifetime";
-    close_at_every_stage, Both, "wsk_api §6", "a socket can be closed whatever it has done so far";
-    close_ends_all_that_is_pending, Both, "wsk_api §6", "several pending requests end as cancelled before the close is the client's to see";
-    close_waits_for_callbacks, Both, "wsk_api §6", "the close completes after the callback in progress has returned";
-    no_callback_from_close_on, Both, "design §3", "no callback comes once the close was called";
-    close_with_retained_data, Both, "wsk_api §6", "retained data is released before the close";
-    close_is_abortive, Both, "wsk_api §6", "closing a connection resets it";
-    close_after_both_disconnects, Both, "wsk_api §6", "after both directions were disconnected a close is quiet";
-    held_close, Filtered, "design §3", "a close that takes its time is counted until it is over";
-    failed_create_leaves_nothing, Both, "design §3", "a create that failed or was cancelled leaves no socket";
-    accepted_outlives_listener, Both, "wsk_api §6", "an accepted socket works on after its listener was closed";
-    endpoints_are_counted, Filtered, "design §4", "the filter lists as many endpoints as there are, and none in the end";
-    provider_holds_nothing, Both, "wsk_api §6", "the provider has no socket, IRP or indication left";
-    ids_are_not_reused, Filtered, "design §4", "a closed endpoint's id names nothing";
-    wrapper_is_not_the_providers, Filtered, "design §3", "the client's socket is the filter's own, with the filter's table";
+    close_at_every_stage, Both, "WSK: lifetime", "a socket can be closed whatever it has done so far";
+    close_ends_all_that_is_pending, Both, "WSK: lifetime", "several pending requests end as cancelled before the close is the client's to see";
+    close_waits_for_callbacks, Both, "WSK: lifetime", "the close completes after the callback in progress has returned";
+    no_callback_from_close_on, Both, "interposition", "no callback comes once the close was called";
+    close_with_retained_data, Both, "WSK: lifetime", "retained data is released before the close";
+    close_is_abortive, Both, "WSK: lifetime", "closing a connection resets it";
+    close_after_both_disconnects, Both, "WSK: lifetime", "after both directions were disconnected a close is quiet";
+    held_close, Filtered, "interposition", "a close that takes its time is counted until it is over";
+    failed_create_leaves_nothing, Both, "interposition", "a create that failed or was cancelled leaves no socket";
+    accepted_outlives_listener, Both, "WSK: lifetime", "an accepted socket works on after its listener was closed";
+    endpoints_are_counted, Filtered, "decisions and records", "the filter lists as many endpoints as there are, and none in the end";
+    provider_holds_nothing, Both, "WSK: lifetime", "the provider has no socket, IRP or indication left";
+    ids_are_not_reused, Filtered, "decisions and records", "a closed endpoint's id names nothing";
+    wrapper_is_not_the_providers, Filtered, "interposition", "the client's socket is the filter's own, with the filter's table";
 }
 
 fn close_at_every_stage(context: &Context) -> Result<()> {

@@ -13,12 +13,12 @@ use crate::wsk::SO_BROADCAST;
 
 tests! {
     "load";
-    @90 stream_16_mib, Both, "design §7", "16 MiB each way through one connection, every byte checked";
-    @60 datagrams_1_mib, Both, "design §7", "1 MiB each way in datagrams, every byte checked";
-    small_pieces, Both, "design §7", "sends of 7 bytes into receives of 5";
-    @120 stress, Both, "design §7", "four threads open, set, get, bind, start, cancel and close at random";
-    @120 stress_at_dispatch, Both, "design §7", "the same with calls at DISPATCH_LEVEL";
-    @60 many_sockets, Both, "design §4", "hundreds of sockets at once";
+    @90 stream_16_mib, Both, "load and faults", "16 MiB each way through one connection, every byte checked";
+    @60 datagrams_1_mib, Both, "load and faults", "1 MiB each way in datagrams, every byte checked";
+    small_pieces, Both, "load and faults", "sends of 7 bytes into receives of 5";
+    @120 stress, Both, "load and faults", "four threads open, set, get, bind, start, cancel and close at random";
+    @120 stress_at_dispatch, Both, "load and faults", "the same with calls at DISPATCH_LEVEL";
+    @60 many_sockets, Both, "decisions and records", "hundreds of sockets at once";
 }
 
 fn transfer(client: &Client<'_>, wish: &Transfer) -> Result<TransferReport> {

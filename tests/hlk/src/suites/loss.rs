@@ -18,15 +18,15 @@ use crate::wsk::{SO_LINGER, SO_REUSEADDR, SOL_SOCKET, WSK_EVENT_RECEIVE};
 
 tests! {
     "loss";
-    without_sockets, Filtered, "wsk_api §7.5", "a client without sockets is told that there is no provider, and is bound again when there is one";
-    in_traffic, Filtered, "wsk_api §6", "every call of an open socket fails as forced closed, pending ones end with the close, and every close succeeds";
-    in_every_order, Filtered, "wsk_api §7.5", "whichever side NMR tells first";
-    during_creation, Filtered, "design §3", "a socket whose creation was on its way is the client's to close";
-    during_close, Filtered, "design §3", "closes on their way, lingering or not, complete";
-    with_retained_data, Filtered, "wsk_api §6", "retained data can be given back to a provider that leaves";
-    client_leaves_after_it, Filtered, "wsk_api §7.5", "a client's own detach completes when its last socket is closed";
-    detach_in_traffic, Both, "wsk_api §7.5", "a client that detaches in the middle of traffic closes its sockets, and is gone";
-    is_audited, Filtered, "design §4", "the loss leaves a record";
+    without_sockets, Filtered, "NMR: detach", "a client without sockets is told that there is no provider, and is bound again when there is one";
+    in_traffic, Filtered, "WSK: lifetime", "every call of an open socket fails as forced closed, pending ones end with the close, and every close succeeds";
+    in_every_order, Filtered, "NMR: detach", "whichever side NMR tells first";
+    during_creation, Filtered, "interposition", "a socket whose creation was on its way is the client's to close";
+    during_close, Filtered, "interposition", "closes on their way, lingering or not, complete";
+    with_retained_data, Filtered, "WSK: lifetime", "retained data can be given back to a provider that leaves";
+    client_leaves_after_it, Filtered, "NMR: detach", "a client's own detach completes when its last socket is closed";
+    detach_in_traffic, Both, "NMR: detach", "a client that detaches in the middle of traffic closes its sockets, and is gone";
+    is_audited, Filtered, "decisions and records", "the loss leaves a record";
 }
 
 /// The provider's books before and after are the same, and a client works again.

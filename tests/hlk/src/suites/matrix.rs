@@ -19,18 +19,18 @@ use crate::wsk::{SO_REUSEADDR, SOL_SOCKET};
 
 tests! {
     "matrix";
-    @120 socket, Both, "design §7", "WskSocket";
-    @120 socket_connect, Both, "design §7", "WskSocketConnect";
-    @120 socket_connect_in_steps, Filtered, "design §7", "WskSocketConnect carried out in steps";
-    @120 control, Both, "design §7", "WskControlSocket";
-    @120 bind, Both, "design §7", "WskBind";
-    @120 bind_made_exclusive, Filtered, "design §7", "WskBind of which a rule wants that it is exclusive";
-    @120 connect, Both, "design §7", "WskConnect";
-    @120 connect_ex, Both, "design §7", "WskConnectEx";
-    @120 listen, Both, "design §7", "WskListen";
-    @120 accept, Both, "design §7", "WskAccept";
-    @120 disconnect, Both, "design §7", "WskDisconnect";
-    @120 close, Both, "design §7", "WskCloseSocket";
+    @120 socket, Both, "load and faults", "WskSocket";
+    @120 socket_connect, Both, "load and faults", "WskSocketConnect";
+    @120 socket_connect_in_steps, Filtered, "load and faults", "WskSocketConnect carried out in steps";
+    @120 control, Both, "load and faults", "WskControlSocket";
+    @120 bind, Both, "load and faults", "WskBind";
+    @120 bind_made_exclusive, Filtered, "load and faults", "WskBind of which a rule wants that it is exclusive";
+    @120 connect, Both, "load and faults", "WskConnect";
+    @120 connect_ex, Both, "load and faults", "WskConnectEx";
+    @120 listen, Both, "load and faults", "WskListen";
+    @120 accept, Both, "load and faults", "WskAccept";
+    @120 disconnect, Both, "load and faults", "WskDisconnect";
+    @120 close, Both, "load and faults", "WskCloseSocket";
 }
 
 /// How the provider answers.

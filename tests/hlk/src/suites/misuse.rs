@@ -16,15 +16,15 @@ use crate::wsk::{SO_BROADCAST, SO_RCVBUF, SO_REUSEADDR, SOL_SOCKET, WSK_EVENT_AC
 
 tests! {
     "misuse";
-    another_categorys_table, Filtered, "design §3", "a function called with a socket of another category refuses, and reads no table that is shorter";
-    @60 garbage_options, Filtered, "sol_socket §10", "random levels, options, lengths and bytes, in every mode, on every category";
-    null_addresses, Filtered, "wsk_api §3", "NULL where an address is wanted: what the provider does";
-    closed_twice, Filtered, "wsk_api §6", "a second close while the first is pending fails, and the first succeeds";
-    calls_during_close, Filtered, "wsk_api §6", "calls on a socket whose close is pending complete";
-    failing_callbacks, Both, "wsk_api §4", "callbacks that return whatever status do no harm";
-    callbacks_that_set, Both, "wsk_api §4", "a callback that sets and gets options on its own socket";
-    callbacks_that_close, Filtered, "wsk_api §4", "a callback that closes its own socket";
-    two_clients_mixed, Filtered, "wsk_api §1", "a socket outlives the call that made it, whichever client of the driver uses it";
+    another_categorys_table, Filtered, "interposition", "a function called with a socket of another category refuses, and reads no table that is shorter";
+    @60 garbage_options, Filtered, "WskControlSocket", "random levels, options, lengths and bytes, in every mode, on every category";
+    null_addresses, Filtered, "WSK: functions", "NULL where an address is wanted: what the provider does";
+    closed_twice, Filtered, "WSK: lifetime", "a second close while the first is pending fails, and the first succeeds";
+    calls_during_close, Filtered, "WSK: lifetime", "calls on a socket whose close is pending complete";
+    failing_callbacks, Both, "WSK: event callbacks", "callbacks that return whatever status do no harm";
+    callbacks_that_set, Both, "WSK: event callbacks", "a callback that sets and gets options on its own socket";
+    callbacks_that_close, Filtered, "WSK: event callbacks", "a callback that closes its own socket";
+    two_clients_mixed, Filtered, "WSK: client object", "a socket outlives the call that made it, whichever client of the driver uses it";
 }
 
 const CATEGORIES: [Category; 4] = [

@@ -1,5 +1,6 @@
 //! The tests, by category.
 
+pub(crate) mod asks;
 mod audit;
 mod basics;
 mod callbacks;
@@ -20,6 +21,7 @@ mod nmr;
 mod options;
 mod policy;
 mod record;
+mod scarce;
 mod shim;
 mod state;
 mod stop;
@@ -59,4 +61,7 @@ pub(crate) const ALL: &[&[Test]] = &[
     transparent::TESTS,
     state::TESTS,
     hostile::TESTS,
+    scarce::TESTS,
+    asks::OPTIONS,
+    asks::CALLS,
 ];

@@ -12,18 +12,18 @@ use crate::wsk::WSK_EVENT_RECEIVE;
 
 tests! {
     "nmr";
-    several_clients, Both, "design §2.2", "clients of one driver are attached side by side and do not see each other";
-    two_drivers, Filtered, "design §2.1", "clients of two drivers are told apart by their image";
-    client_is_listed, Filtered, "design §5", "an attached client is listed with version, module id, image and sockets, and no longer after it left";
-    versions, Filtered, "wsk_api §7.2", "a version that the provider lacks is refused with NOINTERFACE";
-    without_client_event, Both, "wsk_api §1", "a client without WskClientEvent";
-    registered_client, Direct, "wsk_api §6", "WskRegister, WskCaptureProviderNPI, sockets, WskDeregister";
-    detach_waits_for_sockets, Both, "wsk_api §7.5", "a detach that the client pends completes when its last socket is closed";
-    detach_and_attach_again, Both, "wsk_api §7", "attach and detach many times";
-    declined_offers, Direct, "wsk_api §7.1", "every provider of the NPI is offered to a client, which may decline";
-    filter_declines_itself, Filtered, "design §2.2", "the filter's lower binding is to the system's provider";
-    own_binding_per_client, Filtered, "design §2.2", "each attached client has a lower binding of its own";
-    provider_dispatch_version, Both, "wsk_api §1", "the provider's version is at least what the client asked for";
+    several_clients, Both, "a binding for each client", "clients of one driver are attached side by side and do not see each other";
+    two_drivers, Filtered, "opting in", "clients of two drivers are told apart by their image";
+    client_is_listed, Filtered, "IOCTL.md Rules", "an attached client is listed with version, module id, image and sockets, and no longer after it left";
+    versions, Filtered, "NMR: versions", "a version that the provider lacks is refused with NOINTERFACE";
+    without_client_event, Both, "WSK: client object", "a client without WskClientEvent";
+    registered_client, Direct, "WSK: lifetime", "WskRegister, WskCaptureProviderNPI, sockets, WskDeregister";
+    detach_waits_for_sockets, Both, "NMR: detach", "a detach that the client pends completes when its last socket is closed";
+    detach_and_attach_again, Both, "NMR: attach", "attach and detach many times";
+    declined_offers, Direct, "NMR: offers", "every provider of the NPI is offered to a client, which may decline";
+    filter_declines_itself, Filtered, "a binding for each client", "the filter's lower binding is to the system's provider";
+    own_binding_per_client, Filtered, "a binding for each client", "each attached client has a lower binding of its own";
+    provider_dispatch_version, Both, "WSK: client object", "the provider's version is at least what the client asked for";
 }
 
 fn works(client: &Client<'_>) -> Result<()> {

@@ -45,12 +45,12 @@ tests! {
     match_client, Filtered, "POLICY.md client", "a rule for one driver's image leaves another's requests alone";
     match_endpoint, Filtered, "POLICY.md What a rule matches", "category, family and protocol restrict a rule";
     match_values, Filtered, "POLICY.md old, new", "old and new values restrict a rule";
-    hits, Filtered, "design §4", "every decision counts for its rule or for the default; a new generation begins at 0";
+    hits, Filtered, "decisions and records", "every decision counts for its rule or for the default; a new generation begins at 0";
     corrupt_images, Filtered, "IOCTL.md SetPolicy", "no image with a flipped bit or a cut end is accepted, and the old policy stays";
     expected_generation, Filtered, "IOCTL.md SetPolicyRequest", "a load that expects another generation is refused";
     policy_reads_back, Filtered, "IOCTL.md GetPolicy", "the image in force is the one loaded, with its hash";
-    get_in_flight_keeps_its_policy, Filtered, "design §4", "a get decided on one policy is not finished on another";
-    @60 swapped_under_traffic, Filtered, "design §4", "while policies are swapped, each request sees the one or the other";
+    get_in_flight_keeps_its_policy, Filtered, "decisions and records", "a get decided on one policy is not finished on another";
+    @60 swapped_under_traffic, Filtered, "decisions and records", "while policies are swapped, each request sees the one or the other";
 }
 
 pub(super) fn compile(text: &str) -> Result<Vec<u8>> {

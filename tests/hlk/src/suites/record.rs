@@ -18,18 +18,18 @@ use crate::wsk::{SO_BROADCAST, SO_KEEPALIVE, SOL_SOCKET};
 
 tests! {
     "record";
-    own_mode, Filtered, "design §4", "PVD_CONFIG: a client may ask for a stricter mode than the policy's, never for a laxer one";
-    own_audit, Filtered, "design §4", "PVD_CONFIG: a client may have all of its endpoint's requests recorded";
-    configuration_of_a_listener, Filtered, "design §4", "accepted connections have the listener's configuration";
-    connect_time, Filtered, "sol_socket §4", "SO_CONNECT_TIME from the record: since the connect, and -1 before";
-    last_error, Filtered, "sol_socket §4", "SO_ERROR from the record: why the last connect failed";
-    life, Filtered, "design §4", "attach, open, close, detach and policy changes leave records where everything is recorded";
-    life_is_not_noise, Filtered, "design §4", "endpoints come and go unrecorded where only changes are";
-    resets, Filtered, "design §3", "a lost connection leaves a record, with its cause as far as it is known";
-    foreign_values, Filtered, "design §4", "rules judge four-byte values of options outside the catalogue";
-    data_after_keepalive_failure, Filtered, "design §3", "strict: sends and receives fail as not connected as well, and only there";
-    connect_in_steps_decides_the_bind, Filtered, "design §3", "WskSocketConnect in steps: the bind is decided on the options set before it";
-    connect_made_exclusive, Filtered, "design §3", "WskSocketConnect under a rule for an exclusive bind is carried out";
+    own_mode, Filtered, "decisions and records", "PVD_CONFIG: a client may ask for a stricter mode than the policy's, never for a laxer one";
+    own_audit, Filtered, "decisions and records", "PVD_CONFIG: a client may have all of its endpoint's requests recorded";
+    configuration_of_a_listener, Filtered, "decisions and records", "accepted connections have the listener's configuration";
+    connect_time, Filtered, "SOL_SOCKET options", "SO_CONNECT_TIME from the record: since the connect, and -1 before";
+    last_error, Filtered, "SOL_SOCKET options", "SO_ERROR from the record: why the last connect failed";
+    life, Filtered, "decisions and records", "attach, open, close, detach and policy changes leave records where everything is recorded";
+    life_is_not_noise, Filtered, "decisions and records", "endpoints come and go unrecorded where only changes are";
+    resets, Filtered, "interposition", "a lost connection leaves a record, with its cause as far as it is known";
+    foreign_values, Filtered, "decisions and records", "rules judge four-byte values of options outside the catalogue";
+    data_after_keepalive_failure, Filtered, "interposition", "strict: sends and receives fail as not connected as well, and only there";
+    connect_in_steps_decides_the_bind, Filtered, "interposition", "WskSocketConnect in steps: the bind is decided on the options set before it";
+    connect_made_exclusive, Filtered, "interposition", "WskSocketConnect under a rule for an exclusive bind is carried out";
 }
 
 const PVD_CONFIG: u32 = 0x3001;

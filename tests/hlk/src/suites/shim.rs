@@ -21,20 +21,20 @@ use crate::wsk::{SO_RCVBUF, SOL_SOCKET};
 
 tests! {
     "shim";
-    c_client, Filtered, "design §2.1", "a client in C that calls WskRegister goes through the filter";
-    rust_client, Filtered, "design §2.1", "a client in Rust that calls WskRegister goes through the filter";
-    c_client_under_policy, Filtered, "design §2.1", "a policy applies to it by its image";
-    versions_of_the_filter, Filtered, "wsk_api §6", "WskQueryProviderCharacteristics tells the filter's versions";
-    capture_ends_in_time, Filtered, "wsk_api §6", "without the filter a fail-closed capture fails with DEVICE_NOT_READY when its time is over";
-    @60 fail_closed, Filtered, "design §2.1", "a fail-closed client gets no provider without the filter, and the filter once it is there";
-    @60 fail_open, Filtered, "design §2.1", "a fail-open client gets the system's provider without the filter, after a bounded wait";
-    @60 fail_open_at_once, Filtered, "wsk_api §6", "WSK_NO_WAIT does not wait for the filter";
-    @60 bypassing_is_listed, Filtered, "design §2.1", "a filter that comes later lists the client as bypassing, until it leaves";
-    @60 bypassing_does_not_hold, Filtered, "design §3", "a bypassing client does not keep the filter from stopping";
-    @60 draining_filter, Filtered, "design §3", "a draining filter refuses: fail-closed is NOINTERFACE, fail-open bypasses";
-    @60 load_and_unload, Filtered, "design §3", "clients load, work and unload many times and leave nothing";
-    unload_with_a_socket, Filtered, "wsk_api §6", "a client that is stopped with a socket open takes all of it along";
-    provider_holds_nothing, Filtered, "wsk_api §6", "the provider has no client or binding left";
+    c_client, Filtered, "opting in", "a client in C that calls WskRegister goes through the filter";
+    rust_client, Filtered, "opting in", "a client in Rust that calls WskRegister goes through the filter";
+    c_client_under_policy, Filtered, "opting in", "a policy applies to it by its image";
+    versions_of_the_filter, Filtered, "WSK: lifetime", "WskQueryProviderCharacteristics tells the filter's versions";
+    capture_ends_in_time, Filtered, "WSK: lifetime", "without the filter a fail-closed capture fails with DEVICE_NOT_READY when its time is over";
+    @60 fail_closed, Filtered, "opting in", "a fail-closed client gets no provider without the filter, and the filter once it is there";
+    @60 fail_open, Filtered, "opting in", "a fail-open client gets the system's provider without the filter, after a bounded wait";
+    @60 fail_open_at_once, Filtered, "WSK: lifetime", "WSK_NO_WAIT does not wait for the filter";
+    @60 bypassing_is_listed, Filtered, "opting in", "a filter that comes later lists the client as bypassing, until it leaves";
+    @60 bypassing_does_not_hold, Filtered, "interposition", "a bypassing client does not keep the filter from stopping";
+    @60 draining_filter, Filtered, "interposition", "a draining filter refuses: fail-closed is NOINTERFACE, fail-open bypasses";
+    @60 load_and_unload, Filtered, "interposition", "clients load, work and unload many times and leave nothing";
+    unload_with_a_socket, Filtered, "WSK: lifetime", "a client that is stopped with a socket open takes all of it along";
+    provider_holds_nothing, Filtered, "WSK: lifetime", "the provider has no client or binding left";
 }
 
 const LONG: u32 = 5000;

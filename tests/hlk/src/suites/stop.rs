@@ -19,9 +19,9 @@ use crate::wsk::{SO_BROADCAST, SO_KEEPALIVE};
 
 tests! {
     "stop";
-    drain_names_holders, Filtered, "design §3", "the answer counts clients and endpoints, and says when none is left";
-    @900 cycles, Filtered, "design §3", "loaded, used and unloaded again and again, nothing grows by pool tag";
-    @60 stop_and_start, Filtered, "design §3", "a drained filter stops, and starts again";
+    drain_names_holders, Filtered, "interposition", "the answer counts clients and endpoints, and says when none is left";
+    @900 cycles, Filtered, "interposition", "loaded, used and unloaded again and again, nothing grows by pool tag";
+    @60 stop_and_start, Filtered, "interposition", "a drained filter stops, and starts again";
     @60 clients_before_and_after, Filtered, "OPERATING", "a client that waits for the filter and one that comes later are both attached, and listed so";
 }
 

@@ -17,12 +17,12 @@ use crate::testkernel::Netio;
 
 tests! {
     "transparent";
-    off_by_default, Filtered, "design §2.3", "without the parameter the filter is not at the system's NPI";
-    @60 active, Filtered, "design §2.3", "where WskRegister binds to the filter the canary says so, and such a client goes through it";
-    @60 inactive, Filtered, "design §2.3", "where WskRegister binds to the system the canary says that, and why";
-    @60 follows_what_happens, Filtered, "design §2.3", "the canary tells what is so now, not what was so at the start";
-    @60 does_not_bind_to_itself, Filtered, "design §2.2", "the filter's lower bindings are to the system's provider";
-    @60 canary_leaves_nothing, Filtered, "design §2.3", "looking does not leave clients behind, nor hold the filter";
+    off_by_default, Filtered, "transparent mode", "without the parameter the filter is not at the system's NPI";
+    @60 active, Filtered, "transparent mode", "where WskRegister binds to the filter the canary says so, and such a client goes through it";
+    @60 inactive, Filtered, "transparent mode", "where WskRegister binds to the system the canary says that, and why";
+    @60 follows_what_happens, Filtered, "transparent mode", "the canary tells what is so now, not what was so at the start";
+    @60 does_not_bind_to_itself, Filtered, "a binding for each client", "the filter's lower bindings are to the system's provider";
+    @60 canary_leaves_nothing, Filtered, "transparent mode", "looking does not leave clients behind, nor hold the filter";
 }
 
 const KEY: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\wskguard\Parameters";
