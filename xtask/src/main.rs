@@ -15,6 +15,7 @@ mod hashing;
 mod image;
 mod inf;
 mod layout;
+mod mutants;
 mod package;
 mod report;
 mod reproducible;
@@ -58,6 +59,8 @@ enum Command {
     Faults(faults::FaultsCommand),
     /// Lines of the core and of the driver that the tests run
     Coverage(coverage::CoverageCommand),
+    /// Change the core in one place after another, and look whether a test notices
+    Mutants(mutants::MutantsCommand),
     /// Use every command of wskguardctl.exe on the live driver; the transcript is target/logs/companion.txt
     Companion,
     /// Run conformance vectors
@@ -115,6 +118,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Faults(command) => faults::run_command(&layout, &command),
         Command::Coverage(command) => coverage::run_command(&layout, &command),
+        Command::Mutants(command) => mutants::run(&layout, &command),
         Command::Demo => demo::run(&layout),
         Command::Session(command) => session::cli::run(&layout, &command),
         Command::Cargo(command) => build::cargo(&layout, &command),

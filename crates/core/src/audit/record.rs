@@ -213,3 +213,53 @@ impl AuditRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_has_a_number_a_name_and_a_kind() {
+        for (index, &happened) in Happened::ALL.iter().enumerate() {
+            assert_eq!(Happened::from_u32(happened as u32), Some(happened));
+            let before = &Happened::ALL[..index];
+            assert!(before.iter().all(|other| other.name() != happened.name()));
+            // Told by a word of its own, not as a decision.
+            assert!(matches!(happened.kind(), Kind::Lifecycle | Kind::State));
+        }
+        assert_eq!((Happened::from_u32(0), Happened::from_u32(15)), (None, None));
+        assert_eq!(Happened::KeepAliveFailed.kind(), Kind::State);
+        assert_eq!(Happened::PolicyLoaded.kind(), Kind::Lifecycle);
+    }
+
+    #[test]
+    fn flags_are_bits_of_their_own() {
+        // Numbers that readers on disk and in other languages know.
+        let flags = [
+            FLAG_TRUNCATED,
+            FLAG_VERBOSE,
+            FLAG_NOT_ENFORCED,
+            FLAG_AT_DISPATCH,
+            FLAG_HAS_OLD,
+            FLAG_HAS_ASKED,
+            FLAG_HAS_NEW,
+            FLAG_OWN_REQUEST,
+        ];
+        assert_eq!(flags, [1, 2, 4, 8, 16, 32, 64, 128]);
+    }
+
+    #[test]
+    fn an_administrator_is_told_of_what_weakens_enforcement() {
+        let loud: Vec<_> = Happened::ALL.iter().filter(|happened| happened.is_loud()).collect();
+        assert_eq!(
+            loud,
+            [
+                &Happened::PolicyNotStored,
+                &Happened::LastKnownGood,
+                &Happened::StoredPolicyBad,
+                &Happened::TurnedOff,
+                &Happened::TurnedOffUnhealthy,
+            ]
+        );
+    }
+}

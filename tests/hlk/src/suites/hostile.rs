@@ -22,7 +22,7 @@ use crate::runner::tests;
 
 tests! {
     "hostile";
-    @240 random_requests, Filtered, "IOCTL.md Rules", "100000 random and mutated requests on three opens, with opens and closes in between: no leak, no address in an answer";
+    @900 random_requests, Filtered, "IOCTL.md Rules", "100000 random and mutated requests on three opens, with opens and closes in between: no leak, no address in an answer";
     @60 sub_opens, Filtered, "IOCTL.md Rules", "names below the device's are opened and closed a thousand times, and leave nothing";
 }
 
