@@ -95,15 +95,22 @@ fn note(question: &'static str, case: impl Into<String>, seen: impl Into<String>
     });
 }
 
-/// Makes a call and writes down how it went; what came of it, or nothing where it could not be made.
-fn ask(question: &'static str, case: impl Into<String>, call: CallBuilder<'_>) -> Option<Done> {
-    let done = call.unchecked().timeout(2000).attempt();
-    note(
-        question,
-        case,
-        done.as_ref().map_or_else(|error| format!("{error:#}"), told),
-    );
-    done.ok()
+/// Makes a call and writes down how it went.
+fn ask(question: &'static str, case: impl Into<String>, call: CallBuilder<'_>) {
+    let probe = call.probe();
+    let seen = match call.unchecked().timeout(2000).attempt() {
+        Ok(done) => {
+            // An IRP that was neither pended nor completed is the client's again.
+            if done.is(Progress::TIMED_OUT) && done.outcome.returned != status::PENDING {
+                let taken_back = probe.abandon(done.outcome.request);
+                taken_back.map_or_else(|error| format!("{}, {error:#}", told(&done)), |()| told(&done))
+            } else {
+                told(&done)
+            }
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    note(question, case, seen);
 }
 
 /// How a call went: its status, and where the IRP is at odds with that.
