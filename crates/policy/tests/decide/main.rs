@@ -6,6 +6,7 @@ mod common;
 mod bind;
 mod control;
 mod properties;
+mod settings;
 mod values;
 
 use wskguard_core::catalogue::OptionSet;
