@@ -3,6 +3,7 @@
 mod decisions;
 mod notes;
 mod properties;
+mod usual;
 
 use super::*;
 use crate::catalogue::{self, Opt, OptionSet};
