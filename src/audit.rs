@@ -13,7 +13,7 @@ use wskguard_core::{
 
 use crate::client::Client;
 use crate::endpoint::Endpoint;
-use crate::guard::{guard, interrupt_time, processor, system_time};
+use crate::guard::{guard, processor, system_time};
 use crate::sockaddr::Address;
 
 /// What one endpoint may write: 512 records at once, and 100 a second.
@@ -23,6 +23,9 @@ const ENDPOINT_LIMIT: Limit = Limit {
 };
 
 const DISPATCH_LEVEL: u8 = 2;
+
+/// Time of a record that is not written yet: [`write`] asks for it, once.
+pub const WHEN_WRITTEN: u64 = 0;
 
 /// Whether the caller runs at `DISPATCH_LEVEL`.
 pub fn at_dispatch() -> bool {
@@ -70,7 +73,7 @@ fn common(
     refusal: Option<Refusal>,
     enforced: bool,
 ) -> AuditRecord {
-    let mut record = AuditRecord::new(Kind::Decision, system_time());
+    let mut record = AuditRecord::new(Kind::Decision, WHEN_WRITTEN);
     describe(&mut record, endpoint);
     record.rule = rule.map_or(NO_RULE, |rule| rule.0);
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
@@ -131,7 +134,7 @@ pub fn life(endpoint: &Endpoint, happened: Happened) {
 
 /// Something happened to an endpoint that no request asked for.
 pub fn state(endpoint: &Endpoint, happened: Happened, status: i32) {
-    let mut record = AuditRecord::new(happened.kind(), system_time());
+    let mut record = AuditRecord::new(happened.kind(), WHEN_WRITTEN);
     describe(&mut record, endpoint);
     record.code = happened as u32;
     if happened == Happened::Lingering {
@@ -150,10 +153,12 @@ pub fn client(client: &Client, happened: Happened) {
 
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
 pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
-    if !endpoint.budget.take(interrupt_time(), ENDPOINT_LIMIT) {
+    let now = system_time();
+    if !endpoint.budget.take(now, ENDPOINT_LIMIT) {
         guard().rings.suppress(processor(), Suppressed::EndpointBudget);
         return;
     }
+    record.time = now;
     record.status = status.cast_unsigned();
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;

@@ -206,7 +206,7 @@ pub fn system_time() -> u64 {
 }
 
 /// A clock that only grows, 100 ns.
-pub fn interrupt_time() -> u64 {
+fn interrupt_time() -> u64 {
     let mut counter = 0;
     // SAFETY: the out parameter is ours.
     unsafe { KeQueryInterruptTimePrecise(&raw mut counter) }

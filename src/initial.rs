@@ -20,7 +20,7 @@ use wskguard_core::{
 };
 
 use crate::endpoint::{Endpoint, EndpointRef};
-use crate::guard::{TAG_REQUEST, guard, system_time};
+use crate::guard::{TAG_REQUEST, guard};
 use crate::policy::{Generation, GenerationRef};
 use crate::sockaddr::Address;
 use crate::work::{OwnIrp, WorkItem};
@@ -198,7 +198,7 @@ fn change(endpoint: &Endpoint, state: &OptionState, level: u32, code: u32, value
 }
 
 fn record(endpoint: &Endpoint, generation: u64, option: &InitialOption, status: NTSTATUS) {
-    let mut record = AuditRecord::new(Kind::Decision, system_time());
+    let mut record = AuditRecord::new(Kind::Decision, audit::WHEN_WRITTEN);
     audit::describe(&mut record, endpoint);
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     record.request = RequestKind::Set as u8;

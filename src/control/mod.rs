@@ -63,6 +63,16 @@ impl Captured {
             return captured;
         }
         let claimed = arguments.input_size;
+        // What nearly all options are: one load and one store instead of a call.
+        if claimed == size_of::<u32>() {
+            // SAFETY: the client claims four bytes, in nonpaged memory.
+            let four = unsafe { arguments.input.cast::<[u8; 4]>().read_unaligned() };
+            if let Some(first) = captured.bytes.first_chunk_mut() {
+                *first = four;
+            }
+            captured.length = claimed;
+            return captured;
+        }
         let wanted = if claimed <= INLINE {
             claimed
         } else {

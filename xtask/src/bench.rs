@@ -2,6 +2,7 @@
 
 pub(crate) mod driver;
 mod peers;
+mod sizes;
 
 use std::{
     fmt::Write as _,
@@ -75,6 +76,7 @@ pub(crate) fn run(layout: &Layout, command: &BenchCommand) -> Result<()> {
     if wants(What::Driver) {
         rows.extend(driver::times(layout, command.rounds)?);
         rows.extend(driver::counts(layout)?);
+        rows.extend(sizes::rows(layout)?);
     }
     if wants(What::Peers) {
         rows.extend(peers::run(layout, command.rounds)?);

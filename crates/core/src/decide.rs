@@ -1,10 +1,11 @@
 //! The decision on one request: policy first, then the option's contract, on the value that policy leaves. Pure; any IRQL.
 
-use crate::catalogue::{self, Class, Kind, Opt, Row};
+use crate::catalogue::{self, Class, Kind, Row};
 use crate::policy::{
-    Action, BindInput, ClientKey, Image, InitialOption, MatchInput, PolicyMode, ProcessKey, RuleRef, Verbosity,
+    Action, BindInput, ClientKey, Decision, Image, InitialOption, MatchInput, PolicyMode, ProcessKey, RuleRef,
+    Verbosity,
 };
-use crate::semantics::{self, Answer, Change, EndpointFacts, Flag, Inline, Number, OptionState, Plan, Request};
+use crate::semantics::{self, Answer, Change, EndpointFacts, Inline, OptionState, Plan, Request, Usual};
 use crate::status::{Reason, Refusal, to_wsa};
 use crate::{Mode, NtStatus, Phase, RequestKind};
 
@@ -115,73 +116,217 @@ pub struct Verdict<'a> {
 /// The mode in force for an endpoint: the policy's, tightened by the endpoint's own configuration. Without a policy, `audit`;
 /// under a policy that only audits, never more than `audit`.
 #[must_use]
+#[inline]
 pub fn mode(image: Option<&Image<'_>>, state: &OptionState) -> Mode {
     let Some(image) = image else {
         return semantics::effective_mode(Mode::Audit, state).min(Mode::Audit);
     };
     let settings = image.settings();
-    let mode = semantics::effective_mode(settings.semantics, state);
-    if settings.mode == PolicyMode::Audit {
-        mode.min(Mode::Audit)
-    } else {
-        mode
-    }
+    let most = match settings.mode {
+        PolicyMode::Enforce => Mode::Strict,
+        PolicyMode::Audit => Mode::Audit,
+    };
+    semantics::effective_mode(settings.semantics, state).min(most)
 }
 
 /// Decides a set, get or IOCTL.
 #[must_use]
+#[inline]
 pub fn control<'a>(image: Option<&Image<'a>>, subject: &Subject<'_>, request: &Request<'_>) -> Verdict<'a> {
-    let row = row_of(request);
-    let old = row.and_then(|row| recorded(row, subject.state));
     let mode = mode(image, subject.state);
-    let asked = match (request.kind, row) {
-        (RequestKind::Set, Some(row)) => asked(row, mode, request),
-        (RequestKind::Set, None) => foreign(request),
-        _ => None,
+    let case = Case::of(subject, request, mode);
+    let (decision, looked_at) = match image {
+        Some(image) => {
+            let category = subject.facts.category;
+            let (decision, looked_at) =
+                image.decide(request.kind, request.level, request.code, category, || case.input());
+            (Some(decision), looked_at)
+        }
+        None => (None, false),
     };
-    let (decision, looked_at) = image
-        .map(|image| {
-            image.evaluate_with_interest(&MatchInput {
-                old_value: old,
-                new_value: asked,
-                ..input(subject, request.kind, request.level, request.code)
-            })
-        })
-        .unzip();
-    let rule = decision.map(|decision| decision.rule);
+    let Some(Usually {
+        commit,
+        observe,
+        substitute,
+        on_get,
+    }) = case.usual(mode, decision)
+    else {
+        return case.judged(mode, decision, looked_at);
+    };
     let action = decision.map_or(Action::Allow, |decision| decision.action);
-    let enforce = decision.is_none_or(|decision| decision.enforce);
-    let mut verdict = Verdict {
-        outcome: Outcome::Succeed,
-        done: Done::Forwarded,
-        rule,
+    let replaced = substitute.is_some() || on_get.is_some();
+    let changes = replaced || action != Action::Allow;
+    Verdict {
+        outcome: Outcome::Forward {
+            commit,
+            input: substitute.map(number),
+            observe,
+            on_get,
+        },
+        done: if replaced { named(action) } else { Done::Forwarded },
+        rule: decision.map(|decision| decision.rule),
         refusal: None,
         enforced: true,
         mode,
-        old,
-        asked,
-        new: asked,
-        record: false,
-    };
-    let carried = if enforce { action } else { Action::Allow };
-    verdict.enforced = enforce || action == Action::Allow;
-    match carried {
-        Action::Deny(status) => verdict.refuse(denial(status), Done::Denied),
-        Action::Succeed => verdict.done = Done::Succeeded,
-        _ => verdict.follow(subject, request, carried),
+        old: case.old,
+        asked: case.asked,
+        new: substitute.or(case.asked),
+        record: subject.state.verbose() || decision.map_or(changes, |decision| decision.records(changes)),
     }
-    // A rule may have looked at the value: the provider has to be given the copy that it looked at.
-    if let (RequestKind::Set, Some(true), Outcome::Forward { observe, .. }) =
-        (request.kind, looked_at, &mut verdict.outcome)
-    {
-        *observe = true;
+}
+
+/// What becomes of a usual request: it is forwarded.
+struct Usually<'p> {
+    commit: Change,
+    observe: bool,
+    substitute: Option<u64>,
+    on_get: Option<Action<'p>>,
+}
+
+/// A request with what is known about it.
+struct Case<'a> {
+    subject: &'a Subject<'a>,
+    request: &'a Request<'a>,
+    row: Option<&'static Row>,
+    usual: &'static Usual,
+    /// The value of a set in the usual form.
+    plain: Option<u32>,
+    old: Option<u64>,
+    asked: Option<u64>,
+}
+
+impl<'a> Case<'a> {
+    #[inline]
+    fn of(subject: &'a Subject<'a>, request: &'a Request<'a>, mode: Mode) -> Self {
+        let row = row_of(request);
+        let usual = row.map_or(Usual::FOREIGN, Usual::of);
+        let set = request.kind == RequestKind::Set;
+        let plain = if set { usual.plain(request) } else { None };
+        let asked = match (plain, row) {
+            (Some(value), _) => Some(u64::from(value)),
+            (None, _) if !set => None,
+            (None, Some(row)) => asked(row, mode, request),
+            (None, None) => foreign(request),
+        };
+        Self {
+            subject,
+            request,
+            row,
+            usual,
+            plain,
+            old: usual.stored.value(subject.state),
+            asked,
+        }
     }
-    if let (false, Action::Deny(status)) = (enforce, action) {
-        verdict.refusal = Some(denial(status));
+
+    fn input(&self) -> MatchInput<'a> {
+        MatchInput {
+            old_value: self.old,
+            new_value: self.asked,
+            ..input(self.subject, self.request.kind, self.request.level, self.request.code)
+        }
     }
-    let changes = verdict.done != Done::Forwarded || action != Action::Allow || verdict.refusal.is_some();
-    verdict.record = subject.state.verbose() || decision.map_or(changes, |decision| decision.records(changes));
-    verdict
+
+    /// The short way: no rule ends the request, and its form is the usual one. What it decides is what [`Case::judged`] does.
+    #[inline]
+    fn usual<'p>(&self, mode: Mode, decision: Option<Decision<'p>>) -> Option<Usually<'p>> {
+        let (subject, row) = (self.subject, self.row?);
+        let (facts, state, phase) = (subject.facts, subject.state, subject.phase);
+        let action = decision.map_or(Action::Allow, |decision| decision.action);
+        let substitution = action.is_substitution();
+        let enforce = decision.is_none_or(|decision| decision.enforce);
+        if action != Action::Allow && !(substitution && enforce) {
+            return None;
+        }
+        match self.request.kind {
+            RequestKind::Set if self.request.has_irp => {
+                let substitute = self.substitute(action);
+                let value = match substitute {
+                    Some(substitute) => u32::try_from(substitute).ok()?,
+                    None => self.plain?,
+                };
+                Some(Usually {
+                    commit: self.usual.set(row, facts, state, phase, mode, value)?,
+                    observe: true,
+                    substitute,
+                    on_get: None,
+                })
+            }
+            RequestKind::Get => {
+                let observe = self.usual.get(row, facts, state, phase, mode, self.request)?;
+                Some(Usually {
+                    commit: Change::NONE,
+                    observe: observe || substitution,
+                    substitute: None,
+                    on_get: substitution.then_some(action),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// What a set's value becomes; `None` where it stays.
+    #[inline]
+    fn substitute(&self, action: Action<'_>) -> Option<u64> {
+        match (self.request.kind, action.is_substitution()) {
+            (RequestKind::Set, true) => action.apply(self.asked).filter(|&new| Some(new) != self.asked),
+            _ => None,
+        }
+    }
+
+    /// The long way, for every request.
+    #[cold]
+    #[inline(never)]
+    fn judged<'p>(&self, mode: Mode, decision: Option<Decision<'p>>, looked_at: bool) -> Verdict<'p> {
+        let action = decision.map_or(Action::Allow, |decision| decision.action);
+        let enforce = decision.is_none_or(|decision| decision.enforce);
+        let mut verdict = Verdict {
+            outcome: Outcome::Succeed,
+            done: Done::Forwarded,
+            rule: decision.map(|decision| decision.rule),
+            refusal: None,
+            enforced: enforce || action == Action::Allow,
+            mode,
+            old: self.old,
+            asked: self.asked,
+            new: self.asked,
+            record: false,
+        };
+        match if enforce { action } else { Action::Allow } {
+            Action::Deny(status) => verdict.refuse(denial(status), Done::Denied),
+            Action::Succeed => verdict.done = Done::Succeeded,
+            carried => verdict.follow(self, carried),
+        }
+        // A rule may have looked at the value: the provider has to be given the copy that it looked at.
+        if let (RequestKind::Set, true, Outcome::Forward { observe, .. }) =
+            (self.request.kind, looked_at, &mut verdict.outcome)
+        {
+            *observe = true;
+        }
+        if let (false, Action::Deny(status)) = (enforce, action) {
+            verdict.refusal = Some(denial(status));
+        }
+        let changes = verdict.done != Done::Forwarded || action != Action::Allow || verdict.refusal.is_some();
+        verdict.record = self.subject.state.verbose() || decision.map_or(changes, |decision| decision.records(changes));
+        verdict
+    }
+
+    /// What the option's contract says of the request, whose value was replaced by these bytes.
+    fn plan(&self, mode: Mode, bytes: Option<Inline>) -> Plan {
+        let subject = self.subject;
+        let row = self.row.filter(|_| self.request.kind != RequestKind::Ioctl);
+        let plan =
+            |request: &Request<'_>| semantics::plan_of(row, subject.facts, subject.state, subject.phase, mode, request);
+        match bytes {
+            Some(bytes) => plan(&Request {
+                input: bytes.as_slice(),
+                input_len: bytes.len,
+                input_pointer: semantics::Pointer::Valid,
+                ..*self.request
+            }),
+            None => plan(self.request),
+        }
+    }
 }
 
 impl<'a> Verdict<'a> {
@@ -193,24 +338,10 @@ impl<'a> Verdict<'a> {
     }
 
     /// No rule ends the request: the option's contract goes on with the value that `action` leaves.
-    fn follow(&mut self, subject: &Subject<'_>, request: &Request<'_>, action: Action<'a>) {
-        let substitute = match (request.kind, action.is_substitution()) {
-            (RequestKind::Set, true) => action.apply(self.asked).filter(|&new| Some(new) != self.asked),
-            _ => None,
-        };
+    fn follow(&mut self, case: &Case<'_>, action: Action<'a>) {
+        let substitute = case.substitute(action);
         let bytes = substitute.map(number);
-        let plan = match bytes {
-            Some(bytes) => {
-                let replaced = Request {
-                    input: bytes.as_slice(),
-                    input_len: bytes.len,
-                    input_pointer: semantics::Pointer::Valid,
-                    ..*request
-                };
-                semantics::plan(subject.facts, subject.state, subject.phase, self.mode, &replaced)
-            }
-            None => semantics::plan(subject.facts, subject.state, subject.phase, self.mode, request),
-        };
+        let plan = case.plan(self.mode, bytes);
         if substitute.is_some() {
             self.done = named(action);
             self.new = substitute;
@@ -226,7 +357,7 @@ impl<'a> Verdict<'a> {
                     self.refusal = forward.violation;
                     self.enforced = false;
                 }
-                let on_get = (request.kind == RequestKind::Get && action.is_substitution()).then_some(action);
+                let on_get = (case.request.kind == RequestKind::Get && action.is_substitution()).then_some(action);
                 if on_get.is_some() {
                     self.done = named(action);
                 }
@@ -321,6 +452,7 @@ pub fn initial(image: &Image<'_>, subject: &Subject<'_>, mut each: impl FnMut(In
 }
 
 /// A policy's refusal with the status that its rule names.
+#[inline]
 fn denial(status: NtStatus) -> Refusal {
     Refusal {
         status,
@@ -349,6 +481,7 @@ fn input<'a>(subject: &Subject<'a>, request: RequestKind, level: u32, code: u32)
     }
 }
 
+#[inline]
 fn row_of(request: &Request<'_>) -> Option<&'static Row> {
     match request.kind {
         RequestKind::Set | RequestKind::Get => catalogue::option(request.level, request.code),
@@ -380,20 +513,6 @@ fn asked(row: &Row, mode: Mode, request: &Request<'_>) -> Option<u64> {
 fn foreign(request: &Request<'_>) -> Option<u64> {
     let bytes = request.input.first_chunk::<4>()?;
     (request.input_len == 4).then(|| u64::from(u32::from_le_bytes(*bytes)))
-}
-
-/// The number on record.
-fn recorded(row: &Row, state: &OptionState) -> Option<u64> {
-    let (onoff, seconds) = state.linger();
-    match row.id {
-        Opt::Linger => Some(u64::from(onoff) | u64::from(seconds) << 16),
-        Opt::DontLinger => Some(u64::from(onoff == 0)),
-        id => match (Flag::of(id), Number::of(id)) {
-            (Some(flag), _) => Some(u64::from(state.flag(flag))),
-            (None, Some(number)) => state.number(number).map(u64::from),
-            (None, None) => None,
-        },
-    }
 }
 
 /// A rule's value as the provider takes it: a ULONG.

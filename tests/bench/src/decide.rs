@@ -2,19 +2,22 @@
 
 use std::hint::black_box;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use wskguard_core::audit::{AuditRecord, Budget, Kind, Limit, Rings};
+use wskguard_core::audit::{AuditRecord, Budget, Kind, Limit, NO_RULE, Rings};
 use wskguard_core::catalogue::OptionSet;
 use wskguard_core::counters::{Counter, Counters, RuleHits};
 use wskguard_core::decide::{self, Outcome, Subject};
 use wskguard_core::generation::Generations;
 use wskguard_core::policy::{ClientKey, Image, MatchInput};
 use wskguard_core::semantics::{EndpointFacts, OptionState, Pointer, Request, SharedOptions};
+use wskguard_core::table::MAX_ENDPOINTS;
 use wskguard_core::{Category, Family, Phase, RequestKind, SOL_SOCKET, SocketType};
 use wskguard_policy::{Action, Members, Policy, Ranges, Rule, Scope, encode};
 
-use crate::harness::{Contender, Dose, Race, Row};
-use crate::index::Heap;
+use crate::harness::{Contender, Dose, Race, Row, thread_time};
+use crate::index::{Endpoint as Listed, Heap, Ours};
 
 const SO_RCVBUF: u32 = 0x1002;
 const IPPROTO_TCP: u32 = 6;
@@ -23,10 +26,10 @@ const NEW: u8 = 1;
 /// Requests in a turn that is timed.
 const REQUESTS: usize = 10_000;
 const THREADS: usize = 2;
-/// The driver's, in effect: an endpoint that may always write.
+/// The driver's.
 const LIMIT: Limit = Limit {
     burst: 512,
-    interval: 0,
+    interval: 100_000,
 };
 
 /// A policy whose rules clamp `SO_RCVBUF` and record that they did.
@@ -51,6 +54,8 @@ struct Endpoint {
     facts: EndpointFacts,
     options: SharedOptions,
     budget: Budget,
+    /// Time of its last request, 100 ns.
+    clock: AtomicU64,
 }
 
 impl Endpoint {
@@ -66,6 +71,7 @@ impl Endpoint {
             },
             options: SharedOptions::new(OptionState::default()),
             budget: Budget::default(),
+            clock: AtomicU64::new(0),
         }
     }
 }
@@ -106,33 +112,43 @@ impl Core<'_> {
         };
         let reading = self.policies.enter(cpu).expect("a policy is in force");
         let verdict = decide::control(Some(&reading), &subject, black_box(&request));
-        self.hits.hit(cpu, Some(0));
-        let mut record = AuditRecord::new(Kind::Decision, time);
-        record.code = request.code;
-        record.action = verdict.done as u8;
-        record.rule = verdict.rule.map_or(0, |rule| rule.0);
-        record.new_value = verdict.new.unwrap_or(0);
-        let Outcome::Forward { commit, .. } = verdict.outcome else {
+        self.hits.hit(cpu, verdict.rule.map(|rule| rule.0 as usize));
+        drop(reading);
+        let Outcome::Forward { commit, .. } = &verdict.outcome else {
             unreachable!("the rule clamps");
         };
-        drop(reading);
-        let _ = black_box(endpoint.options.commit(commit));
-        assert!(endpoint.budget.take(time, LIMIT));
+        let _ = black_box(endpoint.options.commit(*commit));
+        assert!(verdict.record && endpoint.budget.take(time, LIMIT));
+        let mut record = AuditRecord::new(Kind::Decision, time);
+        record.request = request.kind as u8;
+        record.level = request.level;
+        record.code = request.code;
+        record.rule = verdict.rule.map_or(NO_RULE, |rule| rule.0);
+        record.action = verdict.done as u8;
+        record.mode = verdict.mode as u8;
+        record.input_length = request.input_len as u32;
+        record.old_value = verdict.old.unwrap_or(0);
+        record.asked_value = verdict.asked.unwrap_or(0);
+        record.new_value = verdict.new.unwrap_or(0);
         black_box(self.rings.write(cpu, &record));
     }
 
     fn many(&self, endpoint: &Endpoint, cpu: usize, many: usize) {
+        let mut time = endpoint.clock.load(Ordering::Relaxed);
         for number in 0..many {
             // In the rule's range and beyond it.
             #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
             let value = 4096 + (number as u32 & 0xF) * 8192;
-            self.set(endpoint, cpu, black_box(value), number as u64);
+            // Far enough apart for the budget.
+            time += 1_000_000;
+            self.set(endpoint, cpu, black_box(value), time);
         }
+        endpoint.clock.store(time, Ordering::Relaxed);
     }
 }
 
-/// Decide and record, by one thread and by two, each with an endpoint of its own.
-fn requests(rounds: usize, rows: &mut Vec<Row>) {
+/// Calls `with` with the core under the clamping policy.
+fn with_core(with: impl FnOnce(&Core<'_>)) {
     let compiled = wskguard_policy::compile("bench.toml", CLAMPING).unwrap_or_else(|errors| panic!("{errors:?}"));
     let image = Image::parse(&compiled.image).expect("just compiled");
     let core = Core {
@@ -143,6 +159,16 @@ fn requests(rounds: usize, rows: &mut Vec<Row>) {
     };
     // SAFETY: the image outlives the generations, of which this is the only publisher.
     assert!(unsafe { core.policies.publish(NonNull::from(&image)) }.is_ok());
+    with(&core);
+}
+
+/// Decides and records `count` requests.
+pub(crate) fn profiled(count: usize) {
+    with_core(|core| core.many(&Endpoint::new(), 0, count));
+}
+
+/// Decide and record, by one thread and by two, each with an endpoint of its own.
+fn requests(core: &Core<'_>, rounds: usize, rows: &mut Vec<Row>) {
     let endpoints: Vec<_> = (0..THREADS).map(|_| Endpoint::new()).collect();
     let single = Race::run(
         Dose {
@@ -150,7 +176,7 @@ fn requests(rounds: usize, rows: &mut Vec<Row>) {
             warm: 3,
             timed: 41,
         },
-        vec![Contender::new("1t", || {
+        vec![Contender::alone("1t", || {
             core.many(&endpoints[0], 0, REQUESTS);
             REQUESTS
         })],
@@ -164,20 +190,24 @@ fn requests(rounds: usize, rows: &mut Vec<Row>) {
             timed: 3,
         },
         vec![
-            Contender::new("2t", || {
-                std::thread::scope(|scope| {
-                    for (cpu, endpoint) in endpoints.iter().enumerate() {
-                        let core = &core;
-                        scope.spawn(move || core.many(endpoint, cpu, long));
-                    }
+            Contender::timed("2t", || {
+                let times = std::thread::scope(|scope| {
+                    let threads: Vec<_> = endpoints
+                        .iter()
+                        .enumerate()
+                        .map(|(cpu, endpoint)| scope.spawn(move || timed(core, endpoint, cpu, long)))
+                        .collect();
+                    threads
+                        .into_iter()
+                        .map(|thread| thread.join().expect("no panic"))
+                        .sum::<Duration>()
                 });
-                long * THREADS
+                // As long as it takes where each thread has a processor to itself.
+                (long * THREADS, times / THREADS as u32)
             }),
-            Contender::new("1t", || {
-                std::thread::scope(|scope| {
-                    scope.spawn(|| core.many(&endpoints[0], 0, long));
-                });
-                long
+            Contender::timed("1t", || {
+                let time = std::thread::scope(|scope| scope.spawn(|| timed(core, &endpoints[0], 0, long)).join());
+                (long, time.expect("no panic"))
             }),
         ],
     );
@@ -193,6 +223,13 @@ fn requests(rounds: usize, rows: &mut Vec<Row>) {
         both.ratio(1),
         Some(1.9),
     ));
+}
+
+/// Processor time of `many` requests.
+fn timed(core: &Core<'_>, endpoint: &Endpoint, cpu: usize, many: usize) -> Duration {
+    let start = thread_time();
+    core.many(endpoint, cpu, many);
+    thread_time().saturating_sub(start)
 }
 
 /// A rule for one value of one option.
@@ -226,6 +263,58 @@ fn image(rules: usize, relevant: usize) -> Vec<u8> {
     encode(&policy).expect("it fits").0
 }
 
+/// How much slower the slowest hundredth of the requests gets while another thread walks a table of a million endpoints, over and over.
+fn beside_snapshots(core: &Core<'_>, rounds: usize, rows: &mut Vec<Row>) {
+    const ENDPOINTS: usize = 1_000_000;
+    let records: Vec<_> = (0..ENDPOINTS).map(|_| Listed([0; 16])).collect();
+    let table = Ours::new(Heap, THREADS, MAX_ENDPOINTS).expect("memory");
+    for record in &records {
+        // SAFETY: the records outlive the table, and releasing them does nothing.
+        unsafe { table.insert(0, NonNull::from(record)) }.expect("room");
+    }
+    let endpoint = Endpoint::new();
+    let mut ratios: Vec<_> = (0..rounds)
+        .map(|_| {
+            let alone = slowest_hundredth(core, &endpoint);
+            let ended = AtomicBool::new(false);
+            let beside = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        let mut walk = table.walk();
+                        while let Some(pinned) = table.next(&mut walk) {
+                            black_box(pinned.id());
+                        }
+                    }
+                });
+                let beside = slowest_hundredth(core, &endpoint);
+                ended.store(true, Ordering::Relaxed);
+                beside
+            });
+            beside / alone
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    rows.push(Row::at_most(
+        "snapshot/1M/hot-path-p99".to_owned(),
+        ratios[ratios.len() / 2],
+        "times",
+        1.1,
+    ));
+}
+
+/// The 99th percentile of the processor time of 64 requests, in ns.
+fn slowest_hundredth(core: &Core<'_>, endpoint: &Endpoint) -> f64 {
+    let mut times: Vec<_> = (0..50_000)
+        .map(|_| {
+            let start = thread_time();
+            core.many(endpoint, 0, 64);
+            thread_time().saturating_sub(start)
+        })
+        .collect();
+    times.sort();
+    times[times.len() * 99 / 100].as_secs_f64() * 1e9
+}
+
 fn policies(rounds: usize, rows: &mut Vec<Row>) {
     let cases = [
         ("10-of-10000", 10_000, 10),
@@ -240,7 +329,7 @@ fn policies(rounds: usize, rows: &mut Vec<Row>) {
         .map(|bytes| Image::parse(bytes).expect("just made"))
         .collect();
     let contenders = cases.iter().zip(&images).map(|((name, ..), image)| {
-        Contender::new(name, || {
+        Contender::alone(name, || {
             let mut input = MatchInput::new(RequestKind::Set, SOL_SOCKET, SO_RCVBUF, Category::Connection);
             input.new_value = Some(0);
             for _ in 0..REQUESTS {
@@ -267,6 +356,9 @@ fn policies(rounds: usize, rows: &mut Vec<Row>) {
 }
 
 pub(crate) fn run(rounds: usize, rows: &mut Vec<Row>) {
-    requests(rounds, rows);
+    with_core(|core| {
+        requests(core, rounds, rows);
+        beside_snapshots(core, rounds, rows);
+    });
     policies(rounds, rows);
 }

@@ -1,7 +1,11 @@
 //! Measures contenders in turn, so that whatever else the machine does meets them all, and compares them round by round.
+//!
+//! What one thread does is measured in its own processor time, which other programs on the machine do not add to; what several
+//! threads do together in the time that passes, except where a function says otherwise.
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// One line of the result.
@@ -70,8 +74,26 @@ pub(crate) struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// One whose `run` is timed as a whole, and returns how many times it did the thing.
-    pub(crate) fn new(name: &'static str, mut run: impl FnMut() -> usize + 'a) -> Self {
+    /// One whose `run` stays on its thread, and returns how many times it did the thing.
+    pub(crate) fn alone(name: &'static str, mut run: impl FnMut() -> usize + 'a) -> Self {
+        Self::timed(name, move || {
+            let start = thread_time();
+            let operations = run();
+            (operations, thread_time().saturating_sub(start))
+        })
+    }
+
+    /// As [`Self::alone`] for one thread, [`Self::together`] for more.
+    pub(crate) fn on(threads: usize, name: &'static str, run: impl FnMut() -> usize + 'a) -> Self {
+        if threads == 1 {
+            Self::alone(name, run)
+        } else {
+            Self::together(name, run)
+        }
+    }
+
+    /// One whose `run` uses several threads, and returns how many times they did the thing.
+    pub(crate) fn together(name: &'static str, mut run: impl FnMut() -> usize + 'a) -> Self {
         Self::timed(name, move || {
             let start = Instant::now();
             let operations = run();
@@ -95,6 +117,12 @@ impl<'a> Contender<'a> {
         let time = |(operations, time): (usize, Duration)| time.as_secs_f64() * 1e9 / operations as f64;
         median((0..dose.timed).map(|_| time((self.run)())).collect())
     }
+}
+
+/// Processor time of the calling thread.
+pub(crate) fn thread_time() -> Duration {
+    // Both parts are never negative.
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// How much a race takes.

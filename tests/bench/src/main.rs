@@ -24,6 +24,9 @@ struct Options {
     /// Only this part
     #[arg(long)]
     only: Option<Part>,
+    /// Measure nothing: decide and record this many requests, for a profiler to look at
+    #[arg(long, value_name = "COUNT")]
+    requests: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +38,9 @@ enum Part {
 
 fn main() {
     let options = Options::parse();
+    if let Some(count) = options.requests {
+        return decide::profiled(count);
+    }
     let mut rows = Vec::new();
     for (part, run) in [
         (Part::Decide, decide::run as fn(usize, &mut Vec<_>)),

@@ -58,12 +58,12 @@ fn writes(rounds: usize, threads: usize, rows: &mut Vec<Row>) {
     let rings = Rings::new(Heap, 1, RECORDS).expect("memory");
     let (full, roomy) = (ArrayQueue::new(RECORDS), ArrayQueue::new(RECORDS));
     let mut contenders = vec![
-        Contender::new("wskguard", || {
+        Contender::on(threads, "wskguard", || {
             share(threads, |number| {
                 black_box(rings.write(0, black_box(&record(number))));
             })
         }),
-        Contender::new("arrayqueue-overwriting", || {
+        Contender::on(threads, "arrayqueue-overwriting", || {
             share(threads, |number| {
                 black_box(full.force_push(black_box(record(number))));
             })
@@ -102,7 +102,7 @@ fn reads(rounds: usize, rows: &mut Vec<Row>) {
     let mut out = vec![record(0); RECORDS];
     let race = Race::run(
         dose(rounds),
-        vec![Contender::new("read", || {
+        vec![Contender::alone("read", || {
             let mut cursor = rings.from_oldest(Heap).expect("memory");
             rings.read(&mut cursor, black_box(&mut out)).read
         })],
@@ -126,25 +126,25 @@ fn per_request(rounds: usize, rows: &mut Vec<Row>) {
     let race = Race::run(
         dose(rounds),
         vec![
-            Contender::new("generation-enter-leave", || {
+            Contender::alone("generation-enter-leave", || {
                 share(1, |_| {
                     black_box(generations.enter(black_box(0)).expect("published").0[3]);
                 })
             }),
-            Contender::new("arc-swap-load", || {
+            Contender::alone("arc-swap-load", || {
                 share(1, |_| {
                     black_box(swap.load().0[3]);
                 })
             }),
-            Contender::new("count", || share(1, |_| counters.count(black_box(1), Counter::Sets))),
-            Contender::new("budget-taken", || {
+            Contender::alone("count", || share(1, |_| counters.count(black_box(1), Counter::Sets))),
+            Contender::alone("budget-taken", || {
                 for _ in 0..WRITES {
                     clock += limit.interval;
                     assert!(budget.take(black_box(clock), limit));
                 }
                 WRITES
             }),
-            Contender::new("budget-exhausted", || {
+            Contender::alone("budget-exhausted", || {
                 share(1, |_| {
                     black_box(exhausted.take(black_box(0), limit));
                 })

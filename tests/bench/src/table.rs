@@ -96,10 +96,11 @@ fn dose(rounds: usize, threads: usize, many: usize) -> (Dose, usize) {
 
 fn contender<I: Index + 'static>(
     endpoints: usize,
+    threads: usize,
     mut run: impl FnMut(&mut Filled<I>) -> usize + 'static,
 ) -> Contender<'static> {
     let mut filled = Filled::<I>::new(endpoints);
-    Contender::new(I::NAME, move || run(&mut filled))
+    Contender::on(threads, I::NAME, move || run(&mut filled))
 }
 
 fn look_ups(rounds: usize, endpoints: usize, threads: usize, rows: &mut Vec<Row>) {
@@ -107,12 +108,12 @@ fn look_ups(rounds: usize, endpoints: usize, threads: usize, rows: &mut Vec<Row>
     let race = Race::run(
         dose,
         vec![
-            contender::<Ours>(endpoints, move |filled| filled.look_up(many, threads)),
-            contender::<Slab>(endpoints, move |filled| filled.look_up(many, threads)),
-            contender::<Papaya>(endpoints, move |filled| filled.look_up(many, threads)),
-            contender::<Scc>(endpoints, move |filled| filled.look_up(many, threads)),
-            contender::<DashMap>(endpoints, move |filled| filled.look_up(many, threads)),
-            contender::<Counted<Sharded>>(endpoints, move |filled| filled.look_up(many, threads)),
+            contender::<Ours>(endpoints, threads, move |filled| filled.look_up(many, threads)),
+            contender::<Slab>(endpoints, threads, move |filled| filled.look_up(many, threads)),
+            contender::<Papaya>(endpoints, threads, move |filled| filled.look_up(many, threads)),
+            contender::<Scc>(endpoints, threads, move |filled| filled.look_up(many, threads)),
+            contender::<DashMap>(endpoints, threads, move |filled| filled.look_up(many, threads)),
+            contender::<Counted<Sharded>>(endpoints, threads, move |filled| filled.look_up(many, threads)),
         ],
     );
     let what = format!("lookup/{}/{threads}t", short(endpoints));
@@ -135,12 +136,12 @@ fn replacements(rounds: usize, endpoints: usize, threads: usize, rows: &mut Vec<
     let race = Race::run(
         dose,
         vec![
-            contender::<Ours>(endpoints, move |filled| filled.replace(many, threads)),
-            contender::<Slab>(endpoints, move |filled| filled.replace(many, threads)),
-            contender::<Papaya>(endpoints, move |filled| filled.replace(many, threads)),
-            contender::<Scc>(endpoints, move |filled| filled.replace(many, threads)),
-            contender::<DashMap>(endpoints, move |filled| filled.replace(many, threads)),
-            contender::<Counted<Sharded>>(endpoints, move |filled| filled.replace(many, threads)),
+            contender::<Ours>(endpoints, threads, move |filled| filled.replace(many, threads)),
+            contender::<Slab>(endpoints, threads, move |filled| filled.replace(many, threads)),
+            contender::<Papaya>(endpoints, threads, move |filled| filled.replace(many, threads)),
+            contender::<Scc>(endpoints, threads, move |filled| filled.replace(many, threads)),
+            contender::<DashMap>(endpoints, threads, move |filled| filled.replace(many, threads)),
+            contender::<Counted<Sharded>>(endpoints, threads, move |filled| filled.replace(many, threads)),
         ],
     );
     let what = format!("insert+remove/{}/{threads}t", short(endpoints));
@@ -170,7 +171,7 @@ fn snapshot(rounds: usize, endpoints: usize, rows: &mut Vec<Row>) {
             timed: 5,
         },
         vec![
-            Contender::new("id+address", || {
+            Contender::alone("id+address", || {
                 let mut walk = table.walk();
                 for (count, entry) in entries.iter_mut().enumerate() {
                     let Some(pinned) = table.next(&mut walk) else {
@@ -180,7 +181,7 @@ fn snapshot(rounds: usize, endpoints: usize, rows: &mut Vec<Row>) {
                 }
                 black_box(entries.len())
             }),
-            Contender::new("id+64-bytes", || {
+            Contender::alone("id+64-bytes", || {
                 let mut walk = table.walk();
                 for (count, copy) in copies.iter_mut().enumerate() {
                     let Some(pinned) = table.next(&mut walk) else {

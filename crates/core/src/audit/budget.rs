@@ -18,7 +18,8 @@ pub struct Budget(AtomicU64);
 impl Budget {
     /// Takes one record's worth at time `now`, or says that there is none left.
     ///
-    /// `now` is in 100 ns of a clock that never goes back (`KeQueryInterruptTime`), one for all calls.
+    /// `now` is in 100 ns of one clock for all calls. Where that clock is set back, what was taken before counts as one burst: it never
+    /// takes longer than an interval until there is something to take again.
     #[inline]
     pub fn take(&self, now: u64, limit: Limit) -> bool {
         if limit.interval == 0 {
@@ -27,15 +28,17 @@ impl Budget {
         let latest = now.saturating_add(limit.interval.saturating_mul(u64::from(limit.burst)));
         let mut whole_at = self.0.load(Ordering::Relaxed);
         loop {
-            let new = whole_at.max(now).saturating_add(limit.interval);
-            if new > latest {
+            let next = whole_at.max(now).saturating_add(limit.interval);
+            let taken = next <= latest;
+            if !taken && whole_at <= latest {
                 return false;
             }
+            let new = if taken { next } else { latest };
             match self
                 .0
                 .compare_exchange_weak(whole_at, new, Ordering::Relaxed, Ordering::Relaxed)
             {
-                Ok(_) => return true,
+                Ok(_) => return taken,
                 Err(now) => whole_at = now,
             }
         }
@@ -67,6 +70,17 @@ mod tests {
         );
         assert!((0..1000).all(|_| budget.take(0, Limit { burst: 0, interval: 0 })));
         assert!(!budget.take(5000, Limit { burst: 0, interval: 10 }));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_costs_one_interval() {
+        let budget = Budget::default();
+        assert_eq!((0..9).filter(|_| budget.take(1_000_000, LIMIT)).count(), 3);
+        assert!(!budget.take(1000, LIMIT));
+        assert!(!budget.take(1009, LIMIT));
+        assert!(budget.take(1010, LIMIT));
+        assert!(!budget.take(1010, LIMIT));
+        assert_eq!((0..9).filter(|_| budget.take(2000, LIMIT)).count(), 3);
     }
 
     proptest! {

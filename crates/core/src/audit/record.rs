@@ -133,7 +133,7 @@ pub const FLAG_OWN_REQUEST: u16 = 1 << 7;
 pub struct AuditRecord {
     /// Number of the record on its processor, from 0, without gaps. Filled in when it is read.
     pub sequence: u64,
-    /// System time, in 100 ns since 1601 (UTC).
+    /// System time at which it was written, in 100 ns since 1601 (UTC).
     pub time: u64,
     /// [`crate::EndpointId`], or 0.
     pub endpoint: u64,

@@ -31,6 +31,7 @@ static INDEX: [u8; SLOTS] = {
     index
 };
 
+#[inline]
 fn find(space: Space, code: u32) -> Option<&'static Row> {
     let number = *INDEX.get(slot(code))?;
     OPTIONS
@@ -40,6 +41,7 @@ fn find(space: Space, code: u32) -> Option<&'static Row> {
 
 /// The option `code` of `level`. `None` for any level but `SOL_SOCKET`, and for an unknown option.
 #[must_use]
+#[inline]
 pub fn option(level: u32, code: u32) -> Option<&'static Row> {
     if level == SOL_SOCKET {
         find(Space::Socket, code)
@@ -50,6 +52,7 @@ pub fn option(level: u32, code: u32) -> Option<&'static Row> {
 
 /// The IOCTL `code`; its level is ignored by WSK.
 #[must_use]
+#[inline]
 pub fn ioctl(code: u32) -> Option<&'static Row> {
     find(Space::Ioctl, code)
 }

@@ -4,7 +4,7 @@ use zerocopy::byteorder::little_endian::U32;
 
 use super::decision::{Action, Decision, Field, InitialOption, Interest, Rewrite, RuleRef};
 use super::image::Image;
-use super::input::{ClientKey, Fallback, MatchInput, PolicyMode, ProcessKey, Verbosity};
+use super::input::{BindInput, ClientKey, Fallback, MatchInput, PolicyMode, ProcessKey, Verbosity};
 use super::layout::{self, Pattern, Range, RuleRecord};
 use crate::{Category, NtStatus, RequestKind, SOL_SOCKET};
 
@@ -16,35 +16,88 @@ impl<'a> Image<'a> {
     /// The decision about a request: the first rule that matches, else the default.
     #[must_use]
     pub fn evaluate(&self, input: &MatchInput<'_>) -> Decision<'a> {
-        self.first_match(self.runs(input.request, input.level, input.code), input)
+        let marks = Marks::of(input.category, input.bind);
+        self.first_match(self.runs(input.request, input.level, input.code), marks, |record| {
+            self.unheld(record, input).is_none()
+        })
     }
 
-    /// The decision about a request, and whether some rule may have looked at its value: [`Interest::decide`] of its option.
-    #[must_use]
-    pub fn evaluate_with_interest(&self, input: &MatchInput<'_>) -> (Decision<'a>, bool) {
-        let runs = self.runs(input.request, input.level, input.code);
-        (
-            self.first_match(runs, input),
-            self.decides(runs, bit(input.category as u8)),
-        )
-    }
-
-    fn decides(&self, runs: Runs<'a>, mine: u8) -> bool {
-        self.settings.fallback == Fallback::Deny
-            || self.settings.verbosity == Verbosity::All
-            || runs.into_iter().flatten().any(|run| run.decide & mine != 0)
+    /// The decision about a set, get or ioctl, and whether some rule may have looked at its value: [`Interest::decide`] of its option.
+    /// `input` is asked for when a rule has conditions.
+    #[inline]
+    pub(crate) fn decide<'i>(
+        &self,
+        request: RequestKind,
+        level: u32,
+        code: u32,
+        category: Category,
+        input: impl Fn() -> MatchInput<'i>,
+    ) -> (Decision<'a>, bool) {
+        let marks = Marks::of(category, BindInput::NONE);
+        let mut made = None;
+        let holds = |record: &RuleRecord| {
+            record.conditions.count == 0 || self.unheld(record, made.get_or_insert_with(&input)).is_none()
+        };
+        // Most policies have rules for options only: there is one list.
+        if self.scopes.wide & bit(request as u8) == 0 {
+            let (level, code) = key(request, level, code);
+            let found = if self.scopes.exact & bit(request as u8) == 0 {
+                None
+            } else {
+                self.find(request, layout::SCOPE_EXACT, level, code)
+            };
+            let all = self.settings.fallback == Fallback::Deny || self.settings.verbosity == Verbosity::All;
+            return match found {
+                None => (self.default(), all),
+                Some((_, slot)) => {
+                    let candidates = self.entries_of(&slot.run).iter().map(|index| index.get());
+                    let decision = self.first_of(candidates, marks, holds);
+                    (decision, all || slot.run.decide & marks.category != 0)
+                }
+            };
+        }
+        let runs = self.runs(request, level, code);
+        (self.first_match(runs, marks, holds), self.decides(runs, marks.category))
     }
 
     #[inline]
-    fn first_match(&self, runs: Runs<'a>, input: &MatchInput<'_>) -> Decision<'a> {
-        for index in Candidates(runs.map(|run| run.map_or(&[][..], |run| self.entries_of(run)))) {
+    fn decides(&self, runs: Runs<'a>, mine: u8) -> bool {
+        self.settings.fallback == Fallback::Deny
+            || self.settings.verbosity == Verbosity::All
+            || runs.iter().any(|run| run.is_some_and(|run| run.decide & mine != 0))
+    }
+
+    #[inline]
+    fn first_match(&self, runs: Runs<'a>, marks: Marks, holds: impl FnMut(&RuleRecord) -> bool) -> Decision<'a> {
+        let lists = runs.map(|run| run.map_or(&[][..], |run| self.entries_of(run)));
+        if let [list, [], []] = lists {
+            self.first_of(list.iter().map(|index| index.get()), marks, holds)
+        } else {
+            self.first_of(Candidates(lists), marks, holds)
+        }
+    }
+
+    #[inline]
+    fn first_of(
+        &self,
+        candidates: impl Iterator<Item = u32>,
+        marks: Marks,
+        mut holds: impl FnMut(&RuleRecord) -> bool,
+    ) -> Decision<'a> {
+        for index in candidates {
             if let Some(record) = self.rules.get(index as usize)
-                && self.unmet(record, input).is_none()
+                && marks.unmet(record).is_none()
+                && holds(record)
             {
                 let verbose = record.flags & layout::FLAG_AUDIT != 0;
                 return self.decision(RuleRef(index), self.action(record), verbose);
             }
         }
+        self.default()
+    }
+
+    #[inline]
+    fn default(&self) -> Decision<'a> {
         let action = match self.settings.fallback {
             Fallback::Allow => Action::Allow,
             Fallback::Deny => Action::Deny(STATUS_ACCESS_DENIED),
@@ -52,6 +105,7 @@ impl<'a> Image<'a> {
         self.decision(RuleRef::DEFAULT, action, false)
     }
 
+    #[inline]
     fn decision(&self, rule: RuleRef, action: Action<'a>, verbose: bool) -> Decision<'a> {
         let enforce = self.settings.mode == PolicyMode::Enforce;
         Decision {
@@ -139,22 +193,20 @@ impl<'a> Image<'a> {
     }
 
     /// The first thing that does not hold of a rule whose request and option match.
-    #[inline]
     fn unmet(&self, record: &RuleRecord, input: &MatchInput<'_>) -> Option<Field> {
-        if record.categories & bit(input.category as u8) == 0 {
-            return Some(Field::Category);
-        }
-        if record.addresses & bit(input.bind.address as u8) == 0 {
-            return Some(Field::Address);
-        }
-        if record.sharing & input.bind.sharing.bits() == 0 {
-            return Some(Field::Sharing);
-        }
-        let unmet = self
+        Marks::of(input.category, input.bind)
+            .unmet(record)
+            .or_else(|| self.unheld(record, input))
+    }
+
+    /// The first condition of a rule that does not hold.
+    #[inline]
+    fn unheld(&self, record: &RuleRecord, input: &MatchInput<'_>) -> Option<Field> {
+        let unheld = self
             .conditions_of(record)
             .iter()
             .find(|condition| !self.holds(condition, input))?;
-        Some(Field::Condition(unmet.field))
+        Some(Field::Condition(unheld.field))
     }
 
     fn holds(&self, condition: &layout::Condition, input: &MatchInput<'_>) -> bool {
@@ -238,6 +290,38 @@ impl<'a> Image<'a> {
             },
             self.header.any.get(request as usize),
         ]
+    }
+}
+
+/// What every rule asks of a request, as bits.
+#[derive(Clone, Copy)]
+struct Marks {
+    category: u8,
+    address: u8,
+    sharing: u8,
+}
+
+impl Marks {
+    #[inline]
+    fn of(category: Category, bind: BindInput) -> Self {
+        Self {
+            category: bit(category as u8),
+            address: bit(bind.address as u8),
+            sharing: bind.sharing.bits(),
+        }
+    }
+
+    #[inline]
+    fn unmet(self, record: &RuleRecord) -> Option<Field> {
+        if record.categories & self.category == 0 {
+            Some(Field::Category)
+        } else if record.addresses & self.address == 0 {
+            Some(Field::Address)
+        } else if record.sharing & self.sharing == 0 {
+            Some(Field::Sharing)
+        } else {
+            None
+        }
     }
 }
 

@@ -30,13 +30,15 @@ pub struct Image<'a> {
     pub(super) scopes: Scopes,
 }
 
-/// For which request kinds (bits) the index has keys, so that a search that must fail is not begun.
+/// For which request kinds (bits) there are keys in the index, so that a search that must fail is not begun.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scopes {
     /// Of single options and ioctls.
     pub(super) exact: u8,
     /// Of whole levels.
     pub(super) level: u8,
+    /// Kinds with rules for whole levels, or for all of the kind.
+    pub(super) wide: u8,
 }
 
 /// What a policy says as a whole.
@@ -127,6 +129,7 @@ impl<'a> Image<'a> {
 
     /// What it says as a whole.
     #[must_use]
+    #[inline]
     pub fn settings(&self) -> Settings {
         self.settings
     }
@@ -157,6 +160,7 @@ impl<'a> Image<'a> {
     }
 
     /// The slot of a key, and its place.
+    #[inline]
     pub(super) fn find(&self, kind: RequestKind, scope: u8, level: u32, code: u32) -> Option<(usize, &'a Slot)> {
         let mask = self.slots.len().wrapping_sub(1);
         let home = slot_home(self.header.seed.get(), kind as u8, scope, level, code);
@@ -174,6 +178,7 @@ impl<'a> Image<'a> {
     }
 
     /// The rules of a list.
+    #[inline]
     pub(super) fn entries_of(&self, run: &Run) -> &'a [U32] {
         part(self.entries, run.entries)
     }
@@ -223,6 +228,7 @@ where
 }
 
 /// The entries of `span`; none when it reaches out, which no valid image's span does.
+#[inline]
 fn part<T>(entries: &[T], span: Span) -> &[T] {
     let start = span.start.get() as usize;
     entries

@@ -46,14 +46,7 @@ impl MatchInput<'_> {
             process: None,
             old_value: None,
             new_value: None,
-            bind: BindInput {
-                port: 0,
-                address: AddressClass::Specific,
-                sharing: Sharing {
-                    reuse: false,
-                    exclusive: false,
-                },
-            },
+            bind: BindInput::NONE,
         }
     }
 }
@@ -200,6 +193,18 @@ pub struct BindInput {
     pub address: AddressClass,
     /// The sharing options in force.
     pub sharing: Sharing,
+}
+
+impl BindInput {
+    /// Of a request that is no bind.
+    pub const NONE: Self = Self {
+        port: 0,
+        address: AddressClass::Specific,
+        sharing: Sharing {
+            reuse: false,
+            exclusive: false,
+        },
+    };
 }
 
 /// What kind of local address.

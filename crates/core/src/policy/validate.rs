@@ -96,6 +96,9 @@ pub(super) fn image(image: &Image<'_>) -> Result<Scopes, ImageError> {
         let kind = request_kind(kind);
         let key = |record: &RuleRecord| record.scope == layout::SCOPE_ANY;
         checker.run(run, kind, key).map_err(&header)?;
+        if let (Some(kind), true) = (kind, run.entries.count != 0) {
+            checker.scopes.wide |= bit(kind as u8);
+        }
     }
     checker.slots()?;
     checker.all_used()?;

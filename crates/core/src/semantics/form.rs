@@ -60,7 +60,7 @@ fn broken(facts: &EndpointFacts, phase: Phase, request: &Request<'_>) -> Option<
 }
 
 /// Whether a set or an IOCTL comes at a time its page allows.
-const fn timely(row: &Row, category: Category, phase: Phase) -> bool {
+pub(super) const fn timely(row: &Row, category: Category, phase: Phase) -> bool {
     let bound = !matches!(phase, Phase::Unbound | Phase::Binding);
     let connected = matches!(phase, Phase::Connected);
     match (row.timing, category) {

@@ -61,6 +61,23 @@ impl From<Refusal> for GetRefusal {
     }
 }
 
+/// Why a set that turns the option on (or not) comes at the wrong time.
+pub(super) const fn untimely(option: Opt, phase: Phase, on: bool) -> Option<Reason> {
+    match (option, phase) {
+        // so-keepalive page: WSAEINVAL in a transitional state; WSAENOTCONN if the connection has been reset.
+        (Opt::KeepAlive, Phase::Connecting) => Some(Reason::Phase),
+        (Opt::KeepAlive, Phase::Disconnected) if on => Some(Reason::NotConnected),
+        // so-conditional-accept page: WSAEINVAL once it listens.
+        (Opt::ConditionalAccept, Phase::Listening) => Some(Reason::Phase),
+        (Opt::UpdateConnectContext, Phase::Connected) | (Opt::RandomizePort, Phase::Unbound) => None,
+        // [SOL] after ConnectEx.
+        (Opt::UpdateConnectContext, _) => Some(Reason::NotConnected),
+        // [SOL] unbound sockets.
+        (Opt::RandomizePort, _) => Some(Reason::Phase),
+        _ => None,
+    }
+}
+
 impl Judge<'_> {
     /// Refuses, if rules of this grade are in force.
     fn rule(&self, grade: Grade, broken: bool, refusal: Refusal) -> Result<(), Refusal> {
@@ -195,19 +212,10 @@ impl Judge<'_> {
 
     /// States in which the documentation refuses the set.
     fn timely(&self, row: &Row, op: Op) -> Result<(), Refusal> {
-        let refusal = match (row.id, self.phase) {
-            // so-keepalive page: WSAEINVAL in a transitional state; WSAENOTCONN if the connection has been reset.
-            (Opt::KeepAlive, Phase::Connecting) => Reason::Phase,
-            (Opt::KeepAlive, Phase::Disconnected) if op == Op::Flag(Flag::KeepAlive, true) => Reason::NotConnected,
-            // so-conditional-accept page: WSAEINVAL once it listens.
-            (Opt::ConditionalAccept, Phase::Listening) => Reason::Phase,
-            // [SOL] after ConnectEx.
-            (Opt::UpdateConnectContext, phase) if phase != Phase::Connected => Reason::NotConnected,
-            // [SOL] unbound sockets.
-            (Opt::RandomizePort, phase) if phase != Phase::Unbound => Reason::Phase,
-            _ => return Ok(()),
-        };
-        self.rule(Grade::Documented, true, Refusal::new(refusal))
+        match untimely(row.id, self.phase, matches!(op, Op::Flag(_, true))) {
+            Some(reason) => self.rule(Grade::Documented, true, Refusal::new(reason)),
+            None => Ok(()),
+        }
     }
 
     /// What a get of this option returns from the record, or why it fails.

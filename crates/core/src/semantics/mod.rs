@@ -18,6 +18,7 @@ mod plan;
 mod request;
 mod shared;
 mod state;
+mod usual;
 pub mod winsock;
 
 pub use answer::{Addresses, Answer, Sockaddr, Value};
@@ -25,10 +26,12 @@ pub use change::{Change, Op, Undo};
 pub use close::{CloseAction, KEEP_ALIVE_STATUSES, after_connection_failure, linger_at_close};
 pub use config::EndpointConfig;
 pub use form::{AddressList, violation_word, wsk_form};
+pub(crate) use plan::plan_of;
 pub use plan::{Forward, Inline, Plan, after_failure, effective_mode, plan, unsupported};
 pub use request::{EndpointFacts, MINUS_ONE, Pointer, Request, asks_irql, asks_time, capture_len};
 pub use shared::SharedOptions;
 pub use state::{Flag, Number, OptionState, inherit};
+pub(crate) use usual::Usual;
 
 #[cfg(all(test, loom))]
 mod model;

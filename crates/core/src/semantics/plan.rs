@@ -64,6 +64,7 @@ impl Inline {
 
 /// The stricter of the policy's mode and the one the endpoint's client asked for by `PVD_CONFIG`: a client may tighten, never loosen.
 #[must_use]
+#[inline]
 pub fn effective_mode(policy: Mode, state: &OptionState) -> Mode {
     match state.config().mode {
         Some(asked) if asked as u8 > policy as u8 => asked,
@@ -100,15 +101,27 @@ const fn rules(mode: Mode) -> Rules {
 /// Decides `request`. `mode` is the [`effective_mode`].
 #[must_use]
 pub fn plan(facts: &EndpointFacts, state: &OptionState, phase: Phase, mode: Mode, request: &Request<'_>) -> Plan {
+    let row = match request.kind {
+        RequestKind::Set | RequestKind::Get => catalogue::option(request.level, request.code),
+        RequestKind::Ioctl | RequestKind::Bind => None,
+    };
+    plan_of(row, facts, state, phase, mode, request)
+}
+
+/// The same for a request whose row is known: `row` is that of the option, `None` for an IOCTL.
+pub(crate) fn plan_of(
+    row: Option<&'static Row>,
+    facts: &EndpointFacts,
+    state: &OptionState,
+    phase: Phase,
+    mode: Mode,
+    request: &Request<'_>,
+) -> Plan {
     let judge = |mode| Judge {
         facts,
         state,
         phase,
         rules: rules(mode),
-    };
-    let row = match request.kind {
-        RequestKind::Set | RequestKind::Get => catalogue::option(request.level, request.code),
-        RequestKind::Ioctl | RequestKind::Bind => None,
     };
     let violation = match mode {
         Mode::Off => None,
@@ -272,8 +285,13 @@ fn stands_in(judge: &Judge<'_>, row: &Row, op: Op) -> Option<Op> {
 fn answerable(judge: &Judge<'_>, row: &Row) -> bool {
     let set_before = Flag::of(row.id).is_some_and(|flag| judge.state.given(flag))
         || Number::of(row.id).is_some_and(|number| judge.state.number(number).is_some());
-    let known = matches!(
-        row.id,
+    (is_known(row.id) || set_before) && connection_like(judge, row)
+}
+
+/// Whether the record always has a value.
+pub(super) const fn is_known(option: Opt) -> bool {
+    matches!(
+        option,
         Opt::Type
             | Opt::AcceptConn
             | Opt::Error
@@ -289,8 +307,7 @@ fn answerable(judge: &Judge<'_>, row: &Row) -> bool {
             | Opt::OobInline
             | Opt::RcvTimeo
             | Opt::SndTimeo
-    );
-    (known || set_before) && connection_like(judge, row)
+    )
 }
 
 /// Linger needs a socket that has connections to close.

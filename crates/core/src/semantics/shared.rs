@@ -60,6 +60,7 @@ impl SharedOptions {
 
     /// The options now. A number that is seen as set is seen with a value that was set.
     #[must_use]
+    #[inline]
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the low byte of the marks is what is wanted"
@@ -79,7 +80,16 @@ impl SharedOptions {
     ///
     /// # Errors
     /// `ReuseXorExclusive`, for a change that enforces the coupling.
+    #[inline]
     pub fn commit(&self, change: Change) -> Result<Undo, Refusal> {
+        match change.op {
+            Op::Number(number, new) => Ok(self.commit_number(number, new)),
+            Op::Config(new) => Ok(self.commit_config(new)),
+            _ => self.commit_coupled(change),
+        }
+    }
+
+    fn commit_coupled(&self, change: Change) -> Result<Undo, Refusal> {
         let mut old = self.coupled.load(Ordering::Acquire);
         while let Some(after) = Coupled(old).after(change) {
             let (new, mask) = after?;
@@ -91,13 +101,10 @@ impl SharedOptions {
                 Err(now) => old = now,
             }
         }
-        Ok(match change.op {
-            Op::Number(number, new) => self.commit_number(number, new),
-            Op::Config(new) => self.commit_config(new),
-            _ => Undo::None,
-        })
+        Ok(Undo::None)
     }
 
+    #[inline]
     fn commit_number(&self, number: Number, new: u32) -> Undo {
         let old = self
             .numbers

@@ -62,6 +62,16 @@ impl Flag {
         }
     }
 
+    /// Values beside which it is not turned on without a look at the rules.
+    pub(super) const fn unusual_beside(self) -> u64 {
+        match (self, self.excludes()) {
+            (_, Some(other)) => other.value_bit(),
+            // [SOL] fails after SO_REUSE_UNICASTPORT.
+            (Self::RandomizePort, None) => Self::ReuseUnicastPort.value_bit(),
+            _ => 0,
+        }
+    }
+
     const fn value_bit(self) -> u64 {
         1 << self as u8
     }
@@ -150,6 +160,7 @@ impl Coupled {
     }
 
     /// The word after `change`, with the bits that belong to it; `None` where the change is not this word's.
+    #[inline]
     pub(super) fn after(self, change: Change) -> Option<Result<(Self, u64), Refusal>> {
         Some(match change.op {
             Op::Flag(flag, on) => self.with_flag(flag, on, change.enforce),
@@ -238,6 +249,7 @@ impl OptionState {
 
     /// Value of a number; `None` if it was never set.
     #[must_use]
+    #[inline]
     pub fn number(&self, number: Number) -> Option<u32> {
         let set = u32::from(self.given) & number.given_bit() != 0;
         self.numbers.get(number as usize).copied().filter(|_| set)
@@ -245,12 +257,17 @@ impl OptionState {
 
     /// The `PVD_CONFIG` object.
     #[must_use]
+    #[inline]
     pub fn config(&self) -> EndpointConfig {
+        if self.config == const { EndpointConfig::DEFAULT.parts() } {
+            return EndpointConfig::DEFAULT;
+        }
         EndpointConfig::from_parts(self.config.0, self.config.1).unwrap_or(EndpointConfig::DEFAULT)
     }
 
     /// Whether every request of this endpoint is audited: `SO_DEBUG`, or the `PVD_CONFIG` object.
     #[must_use]
+    #[inline]
     pub fn verbose(&self) -> bool {
         self.flag(Flag::Debug) || self.config().verbose
     }

@@ -56,9 +56,11 @@ impl Checker<'_> {
         need(slot.reserved == [0; 2] && slot.run.entries.count != 0, Fault::Value)?;
         let kind = request_kind(usize::from(slot.kind)).ok_or(Fault::Value)?;
         let (level, code) = (slot.level, slot.code);
-        match slot.scope {
-            layout::SCOPE_EXACT => self.scopes.exact |= bit(slot.kind),
-            _ => self.scopes.level |= bit(slot.kind),
+        if slot.scope == layout::SCOPE_EXACT {
+            self.scopes.exact |= bit(slot.kind);
+        } else {
+            self.scopes.level |= bit(slot.kind);
+            self.scopes.wide |= bit(slot.kind);
         }
         self.run(&slot.run, Some(kind), |record| {
             record.scope == slot.scope && record.level == level && record.code == code

@@ -4,6 +4,7 @@ mod decisions;
 mod notes;
 mod properties;
 mod record;
+mod usual;
 
 use super::*;
 use crate::catalogue::{self, Opt, OptionSet};

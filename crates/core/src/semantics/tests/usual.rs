@@ -1,0 +1,210 @@
+//! The short way and the long way come to the same.
+
+use super::*;
+use crate::catalogue::OPTIONS;
+use crate::{Mode, Phase};
+
+const PHASES: [Phase; 9] = [
+    Phase::Unbound,
+    Phase::Binding,
+    Phase::Bound,
+    Phase::Listening,
+    Phase::Connecting,
+    Phase::Connected,
+    Phase::Disconnected,
+    Phase::KeepAliveFailed,
+    Phase::Closing,
+];
+const MODES: [Mode; 4] = [Mode::Off, Mode::Audit, Mode::Compat, Mode::Strict];
+
+/// Every kind of endpoint, in every phase, with every state that matters to a usual request.
+fn each(mut see: impl FnMut(&EndpointFacts, &OptionState, Phase)) {
+    let states = [
+        after(&[]),
+        after(&[(Opt::ReuseAddr, &[1, 0, 0, 0]), (Opt::RcvBuf, &[1, 0, 0, 0])]),
+        after(&[(Opt::ExclusiveAddrUse, &[1, 0, 0, 0]), (Opt::Linger, &[1, 0, 5, 0])]),
+        after(&[(Opt::ReuseUnicastPort, &[1, 0, 0, 0]), (Opt::KeepAlive, &[1, 0, 0, 0])]),
+    ];
+    let mut lacking = OptionSet::NONE;
+    for row in OPTIONS.iter().filter(|row| row.code & 8 != 0) {
+        lacking = lacking.with(row.id);
+    }
+    for category in [
+        Category::Basic,
+        Category::Listen,
+        Category::Connection,
+        Category::Datagram,
+        Category::Stream,
+    ] {
+        for socket_type in [SocketType::Stream, SocketType::Dgram, SocketType::Raw] {
+            for family in [Family::INET, Family::INET6, Family::ATM, Family(1)] {
+                for lacks in [OptionSet::NONE, lacking] {
+                    let facts = EndpointFacts {
+                        category,
+                        socket_type,
+                        family,
+                        lacks,
+                        ..TCP
+                    };
+                    for phase in PHASES {
+                        for state in &states {
+                            see(&facts, state, phase);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn of_sets() {
+    let mut usual = 0_u32;
+    each(|facts, state, phase| {
+        for row in &OPTIONS {
+            for value in [0, 1, 2, 0x0001_0000, 0x0007_0001] {
+                let bytes = u32::to_le_bytes(value);
+                let request = set(row.id, &bytes);
+                let Some(plain) = Usual::of(row).plain(&request) else {
+                    continue;
+                };
+                assert_eq!(plain, value);
+                for mode in MODES {
+                    if let Some(commit) = Usual::of(row).set(row, facts, state, phase, mode, value) {
+                        usual += 1;
+                        let forward = Forward {
+                            commit,
+                            input: None,
+                            violation: None,
+                            observe: true,
+                        };
+                        let long = plan(facts, state, phase, mode, &request);
+                        assert_eq!(
+                            long,
+                            Plan::Forward(forward),
+                            "{} {facts:?} {phase:?} {mode:?}",
+                            row.name
+                        );
+                    }
+                }
+            }
+        }
+    });
+    assert!(usual > 100_000, "{usual}");
+}
+
+#[test]
+fn of_gets() {
+    let mut usual = 0_u32;
+    each(|facts, state, phase| {
+        for row in &OPTIONS {
+            for room in [4, 8, 0x7FFF_FFFF] {
+                let request = get(row.id, room);
+                for mode in MODES {
+                    if let Some(observe) = Usual::of(row).get(row, facts, state, phase, mode, &request) {
+                        usual += 1;
+                        let forward = Forward {
+                            commit: Change::NONE,
+                            input: None,
+                            violation: None,
+                            observe,
+                        };
+                        let long = plan(facts, state, phase, mode, &request);
+                        assert_eq!(
+                            long,
+                            Plan::Forward(forward),
+                            "{} {facts:?} {phase:?} {mode:?}",
+                            row.name
+                        );
+                    }
+                }
+            }
+        }
+    });
+    assert!(usual > 100_000, "{usual}");
+}
+
+/// What clients do all the time is usual.
+#[test]
+fn common_requests_are_usual() {
+    let state = OptionState::default();
+    for (facts, option, phase) in [
+        (&TCP, Opt::RcvBuf, Phase::Unbound),
+        (&TCP, Opt::SndBuf, Phase::Connected),
+        (&TCP, Opt::KeepAlive, Phase::Connected),
+        (&TCP, Opt::ReuseAddr, Phase::Unbound),
+        (&TCP, Opt::ExclusiveAddrUse, Phase::Unbound),
+        (&TCP, Opt::Linger, Phase::Connected),
+        (&TCP, Opt::DontLinger, Phase::Connected),
+        (&UDP, Opt::Broadcast, Phase::Bound),
+        (&UDP, Opt::RcvTimeo, Phase::Bound),
+    ] {
+        let (row, one) = (option.row(), 1_u32.to_le_bytes());
+        let usual = Usual::of(row);
+        assert_eq!(usual.plain(&set(option, &one)), Some(1), "{}", row.name);
+        for mode in MODES {
+            assert!(usual.set(row, facts, &state, phase, mode, 1).is_some(), "{}", row.name);
+            let widened = mode == Mode::Strict && option == Opt::KeepAlive;
+            let get = usual.get(row, facts, &state, phase, mode, &get(option, 4));
+            assert_eq!(get.is_some(), !widened, "{}", row.name);
+        }
+    }
+}
+
+/// Anything odd about the request itself is for the long way.
+#[test]
+fn odd_requests_are_not() {
+    let one = 1_u32.to_le_bytes();
+    let usual = Usual::of(Opt::RcvBuf.row());
+    for request in [
+        Request {
+            input_len: 8,
+            ..set(Opt::RcvBuf, &one)
+        },
+        Request {
+            input_len: MINUS_ONE,
+            ..set(Opt::RcvBuf, &one)
+        },
+        Request {
+            input_pointer: Pointer::Bad,
+            ..set(Opt::RcvBuf, &one)
+        },
+        Request {
+            input_pointer: Pointer::Null,
+            input: &[],
+            ..set(Opt::RcvBuf, &one)
+        },
+        set(Opt::RcvBuf, &one[..3]),
+    ] {
+        assert_eq!(usual.plain(&request), None, "{request:?}");
+    }
+    let row = Opt::RcvBuf.row();
+    for request in [
+        Request {
+            output_len: 3,
+            ..get(Opt::RcvBuf, 4)
+        },
+        Request {
+            output_len: MINUS_ONE,
+            ..get(Opt::RcvBuf, 4)
+        },
+        Request {
+            output_pointer: Pointer::Null,
+            ..get(Opt::RcvBuf, 4)
+        },
+        Request {
+            has_irp: false,
+            ..get(Opt::RcvBuf, 4)
+        },
+    ] {
+        let answer = usual.get(
+            row,
+            &TCP,
+            &OptionState::default(),
+            Phase::Unbound,
+            Mode::Compat,
+            &request,
+        );
+        assert_eq!(answer, None, "{request:?}");
+    }
+}
