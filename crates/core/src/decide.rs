@@ -5,7 +5,7 @@ use crate::policy::{
     Action, BindInput, ClientKey, Decision, Image, InitialOption, MatchInput, PolicyMode, ProcessKey, RuleRef,
     Verbosity,
 };
-use crate::semantics::{self, Answer, Change, EndpointFacts, Inline, OptionState, Plan, Request, Usual};
+use crate::semantics::{self, Answer, Change, EndpointFacts, Flag, Inline, OptionState, Plan, Request, Usual};
 use crate::status::{Reason, Refusal, to_wsa};
 use crate::{Mode, NtStatus, Phase, RequestKind};
 

@@ -41,12 +41,17 @@ const MOST_RUNS: usize = 300;
 /// What a call answers that has failed for want of resources, as the suite's errors say it.
 const EXHAUSTED: [&str; 2] = ["INSUFFICIENT_RESOURCES", "os error 1450"];
 /// What a failure comes to where the interface has no way to say more: the function that failed, and what the suite's error says.
-const INDIRECT: [(&str, &str); 3] = [
+const INDIRECT: [(&str, &str); 7] = [
     // The Network Module Registrar tells a client of no provider, and keeps the status to itself.
     ("NmrClientAttachProvider", "STATUS_NOINTERFACE"),
     // A connection that cannot be handed out is refused.
     ("ExAllocatePool2", "no Accept came"),
     ("IoAllocateWorkItem", "no Accept came"),
+    ("IoAllocateIrp", "no Accept came"),
+    // A policy that cannot be stored is in force all the same; the status says that it is not stored.
+    ("IoOpenDriverRegistryKey", "the policy is not stored"),
+    ("ExAllocatePool2", "the policy is not stored"),
+    ("ZwSetValueKey", "the policy is not stored"),
 ];
 /// A run looks at every call stack, which takes time: so many times the usual.
 const SLOWER: u64 = 3;
