@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use wskguard_abi::{StatusReply, status_flags};
+use wskguard_abi::{AuditEntry, StatusReply, audit_flags, status_flags};
+use wskguardctl::audit::Cursor;
 use wskguardctl::device::Device;
 use wskguardctl::driver::Driver;
 use wskguardctl::host::Access;
@@ -49,6 +50,26 @@ impl Guard {
             }
             ensure!(begin.elapsed() < Duration::from_secs(5), "the policy is not stored");
             thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// This handle reads what is recorded from now on.
+    pub(crate) fn audit_from_now(&mut self) -> Result<()> {
+        self.0.read_audit(audit_flags::FROM_NOW, 0)?;
+        Ok(())
+    }
+
+    /// All that is recorded and not read yet, in order: a client's thread moves between processors, whose rings are read one
+    /// after the other.
+    pub(crate) fn audited(&mut self) -> Result<Vec<AuditEntry>> {
+        let mut all = Vec::new();
+        loop {
+            let batch = self.0.read_audit(0, 64)?;
+            if batch.entries.is_empty() {
+                all.sort_by_key(Cursor::of);
+                return Ok(all);
+            }
+            all.extend(batch.entries);
         }
     }
 

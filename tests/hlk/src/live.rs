@@ -265,10 +265,10 @@ impl<'a> LiveRun<'a> {
         let Some(guard) = self.guard.as_mut() else {
             return call();
         };
-        guard.read_audit(wskguard_abi::audit_flags::FROM_NOW, 0)?;
+        guard.audit_from_now()?;
         let done = call()?;
-        let batch = guard.read_audit(0, 64)?;
-        let record = batch.entries.iter().rev().find(|record| record.code == code);
+        let records = guard.audited()?;
+        let record = records.iter().rev().find(|record| record.code == code);
         let word = record
             .and_then(|record| Reason::from_u8(record.reason))
             .and_then(violation_word);

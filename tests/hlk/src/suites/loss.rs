@@ -4,7 +4,6 @@ use anyhow::Result;
 use probe_protocol::netio::{Configuration, DetachOrder};
 use probe_protocol::probe::{Category, Function, Reactions, Slots, Take};
 
-use wskguard_abi::audit_flags;
 use wskguard_core::audit::Happened;
 
 use super::callbacks::pair;
@@ -262,12 +261,10 @@ fn is_audited(context: &Context) -> Result<()> {
     let mut guard = context.guard()?;
     let client = context.attach()?;
     let id = guard.client_of("probe.sys")?.id;
-    guard.read_audit(audit_flags::FROM_NOW, 0)?;
+    guard.audit_from_now()?;
     netio.leave()?.come_back()?;
     check::status("detach", client.detach(5000)?.status, status::SUCCESS)?;
-    let mut records = guard.read_audit(0, 64)?.entries;
-    // Each processor has a ring of its own.
-    records.sort_by_key(|record| (record.time, record.cpu, record.sequence));
+    let records = guard.audited()?;
     let of_client: Vec<_> = records
         .iter()
         .filter(|record| record.client == u64::from(id) && record.endpoint == 0)

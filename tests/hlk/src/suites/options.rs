@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use probe_protocol::netio::{Action, RuleFlags};
 use probe_protocol::probe::{Category, Function, Happening, Reactions, Slots};
 
-use wskguard_abi::{AuditEntry, audit_flags};
+use wskguard_abi::AuditEntry;
 
 use super::callbacks::pair;
 use crate::check;
@@ -53,21 +53,11 @@ tests! {
 
 const ONE: [u8; 4] = [1, 0, 0, 0];
 
-/// Audit records from now on.
-fn begin(guard: &mut Guard) -> Result<()> {
-    guard.read_audit(audit_flags::FROM_NOW, 0).map(drop).map_err(Into::into)
-}
-
 /// Audit records of this option since then.
 fn records(guard: &mut Guard, code: u32) -> Result<Vec<AuditEntry>> {
-    let mut all = Vec::new();
-    loop {
-        let batch = guard.read_audit(0, 64)?;
-        if batch.entries.is_empty() {
-            return Ok(all);
-        }
-        all.extend(batch.entries.into_iter().filter(|record| record.code == code));
-    }
+    let mut all = guard.audited()?;
+    all.retain(|record| record.code == code);
+    Ok(all)
 }
 
 /// A struct linger.
@@ -124,12 +114,12 @@ fn debug_turns_on_verbose_audit(context: &Context) -> Result<()> {
     guard.load("schema = 1\nname = \"quiet\"\nsemantics = \"compat\"\naudit = \"marked\"\n")?;
     let client = context.attach()?;
     let socket = client.datagram_socket(Family::V4)?;
-    begin(&mut guard)?;
+    guard.audit_from_now()?;
     socket.set(SO_BROADCAST, 1)?;
     let quiet = records(&mut guard, SO_BROADCAST)?.len();
     socket.set(SO_DEBUG, 2)?;
     let debug = socket.get(SO_DEBUG)?;
-    begin(&mut guard)?;
+    guard.audit_from_now()?;
     socket.set(SO_BROADCAST, 0)?;
     let loud = records(&mut guard, SO_BROADCAST)?.len();
     guard.load(crate::guard::PERMISSIVE)?;
@@ -287,7 +277,7 @@ fn lacking_options_are_answered(context: &Context) -> Result<()> {
                 let what = format!("{mode} {option:#x} = {value:#x}");
                 let socket = client.connection_socket(Family::V4)?;
                 netio.fail(Function::ControlSocket, status::NOT_SUPPORTED)?;
-                begin(guard)?;
+                guard.audit_from_now()?;
                 let set = socket.set_call(option, SOL_SOCKET, &value.to_le_bytes()).run()?;
                 set.check_rules()?;
                 let Some(expected) = expected else {
@@ -384,7 +374,7 @@ fn off_forwards_everything(context: &Context) -> Result<()> {
 fn audit_refuses_nothing(context: &Context) -> Result<()> {
     under(context, "audit", "", |guard, client| {
         let socket = client.listen_socket(Family::V4)?;
-        begin(guard)?;
+        guard.audit_from_now()?;
         socket.set_call(SO_BROADCAST, SOL_SOCKET, &ONE).run()?;
         let record = *records(guard, SO_BROADCAST)?.first().context("a record")?;
         let reason = wskguard_core::status::Reason::from_u8(record.reason);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use probe_protocol::probe::{Category, Function, Reactions, Slots};
-use wskguard_abi::{AuditEntry, audit_flags};
+use wskguard_abi::AuditEntry;
 use wskguard_core::audit::{Happened, Kind};
 use wskguard_core::decide::Done;
 
@@ -48,24 +48,9 @@ const STRICT: u8 = 3;
 const OFF: u8 = 0;
 const VERBOSE: u8 = 1;
 
-fn begin(guard: &mut Guard) -> Result<()> {
-    guard.read_audit(audit_flags::FROM_NOW, 0).map(drop).map_err(Into::into)
-}
-
-fn records(guard: &mut Guard) -> Result<Vec<AuditEntry>> {
-    let mut all = Vec::new();
-    loop {
-        let batch = guard.read_audit(0, 64)?;
-        if batch.entries.is_empty() {
-            return Ok(all);
-        }
-        all.extend(batch.entries);
-    }
-}
-
 /// What happened, of all kinds but decisions.
 fn happened(guard: &mut Guard) -> Result<Vec<(Happened, AuditEntry)>> {
-    let all = records(guard)?.into_iter();
+    let all = guard.audited()?.into_iter();
     let others = all.filter(|record| record.kind != Kind::Decision as u8);
     others
         .map(|record| {
@@ -123,15 +108,15 @@ fn quiet(context: &Context, body: impl FnOnce(&mut Guard, &Client<'_>) -> Result
 fn own_audit(context: &Context) -> Result<()> {
     quiet(context, |guard, client| {
         let socket = client.datagram_socket(Family::V4)?;
-        begin(guard)?;
+        guard.audit_from_now()?;
         socket.set(SO_BROADCAST, 1)?;
-        check::equal("records before", records(guard)?.len(), 0)?;
+        check::equal("records before", guard.audited()?.len(), 0)?;
         socket
             .set_call(PVD_CONFIG, SOL_SOCKET, &configuration(POLICYS, VERBOSE))
             .ok()?;
-        begin(guard)?;
+        guard.audit_from_now()?;
         socket.set(SO_BROADCAST, 0)?;
-        check::equal("records", records(guard)?.len(), 1)
+        check::equal("records", guard.audited()?.len(), 1)
     })
 }
 
@@ -192,7 +177,7 @@ fn last_error(context: &Context) -> Result<()> {
 
 fn life(context: &Context) -> Result<()> {
     under(context, "compat", "", |guard, _| {
-        begin(guard)?;
+        guard.audit_from_now()?;
         let client = context.attach()?;
         let (listener, near, far) = client.pair(Family::V4)?;
         for socket in [near, far, listener] {
@@ -220,7 +205,7 @@ fn life(context: &Context) -> Result<()> {
 fn life_is_not_noise(context: &Context) -> Result<()> {
     let mut guard = context.guard()?;
     let client = context.attach()?;
-    begin(&mut guard)?;
+    guard.audit_from_now()?;
     client.datagram_socket(Family::V4)?.close()?;
     check::equal("records", happened(&mut guard)?.len(), 0)
 }
@@ -236,7 +221,7 @@ fn dies(context: &Context, mode: &str, keep_alive: u32, code: i32) -> Result<Vec
         };
         let (near, _far) = pair(client, reactions)?;
         near.set(SO_KEEPALIVE, keep_alive)?;
-        begin(guard)?;
+        guard.audit_from_now()?;
         let receive = near.receive_call(16).start()?;
         netio.kill(near.local_address()?, code, true)?;
         check::status("receive", receive.wait()?.result(), code)?;
@@ -266,11 +251,12 @@ fn foreign_values(context: &Context) -> Result<()> {
     );
     under(context, "off", &rule, |guard, client| {
         let socket = client.connection_socket(Family::V4)?;
-        begin(guard)?;
+        guard.audit_from_now()?;
         let set = |value: u32| socket.set_call(TCP_NODELAY, IPPROTO_TCP, &value.to_le_bytes()).run();
         check::status("0", set(0)?.result(), status::SUCCESS)?;
         check::status("1", set(1)?.result(), status::ACCESS_DENIED)?;
-        let asked: Vec<_> = records(guard)?
+        let asked: Vec<_> = guard
+            .audited()?
             .iter()
             .filter(|record| record.level == IPPROTO_TCP)
             .map(|record| (record.asked_value, record.action))
@@ -337,13 +323,14 @@ fn connect_made_exclusive(context: &Context) -> Result<()> {
     under(context, "off", rules, |guard, client| {
         let (listener, address) = client.listener(Family::V4)?;
         let accept = listener.accept_call(Reactions::default()).start()?;
-        begin(guard)?;
+        guard.audit_from_now()?;
         let near = client.socket_connect(address, Reactions::default())?;
         let far = listener.accepted(&accept.wait()?.checked_ok()?)?;
         check::equal("exclusive", near.get(crate::wsk::SO_EXCLUSIVEADDRUSE)?, 1)?;
         near.send(b"mine")?;
         check::equal("data", far.receive_all(4)?, b"mine".to_vec())?;
-        let binds: Vec<_> = records(guard)?
+        let binds: Vec<_> = guard
+            .audited()?
             .iter()
             .filter(|record| record.action == Done::MadeExclusive as u8)
             .map(|record| record.status)
