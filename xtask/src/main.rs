@@ -53,7 +53,7 @@ enum Command {
     Test(test::TestCommand),
     /// Check the built drivers' files: imports, rights, panics
     Check(checks::CheckCommand),
-    /// Run the HLK-style suite on the test kernel against what `build` made
+    /// Run the HLK-style suite on the test kernel against the sources as they are, or a given .sys
     Hlk(suite::SuiteCommand),
     /// Let each call of wskguard.sys that can fail do so once, under the tests of the suite
     Faults(faults::FaultsCommand),
@@ -92,6 +92,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a test is about is what the sources say now, not what was built once.
+fn up_to_date(layout: &Layout) -> Result<()> {
+    setup::run()?;
+    build::run(layout, &build::Options::default())
+}
+
 fn run(command: Command) -> Result<()> {
     let layout = Layout::find()?;
     match command {
@@ -100,15 +106,27 @@ fn run(command: Command) -> Result<()> {
             setup::run()?;
             build::run(&layout, &options)
         }
-        Command::Test(command) => test::run(&layout, &command),
-        Command::Check(command) => checks::run_command(&layout, &command),
-        Command::Hlk(command) => suite::run_command(&layout, &command),
-        Command::Bench(command) => bench::run(&layout, &command),
-        Command::Companion => suite::run_companion(&layout).and_then(|counts| {
+        Command::Hlk(command) => {
+            up_to_date(&layout)?;
+            suite::run_command(&layout, &command)
+        }
+        Command::Companion => {
+            up_to_date(&layout)?;
+            let counts = suite::run_companion(&layout)?;
             anyhow::ensure!(counts.failed == 0, "{counts}");
             println!("{counts}");
             Ok(())
-        }),
+        }
+        Command::Faults(command) => {
+            up_to_date(&layout)?;
+            faults::run_command(&layout, &command)
+        }
+        Command::Test(command) => test::run(&layout, &command),
+        Command::Check(command) => {
+            up_to_date(&layout)?;
+            checks::run_command(&layout, &command)
+        }
+        Command::Bench(command) => bench::run(&layout, &command),
         Command::Vectors(command) => vectors::run(&layout, &command),
         Command::Package(command) => package::run(&layout, &command),
         Command::Docs => {
@@ -116,7 +134,6 @@ fn run(command: Command) -> Result<()> {
             docs::test(&layout, &mut report);
             report.close()
         }
-        Command::Faults(command) => faults::run_command(&layout, &command),
         Command::Coverage(command) => coverage::run_command(&layout, &command),
         Command::Mutants(command) => mutants::run(&layout, &command),
         Command::Demo => demo::run(&layout),

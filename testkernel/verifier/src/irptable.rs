@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use probe_protocol::verifier::flags;
 use wdk_rtl::irp as inline;
-use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS, SL_PENDING_RETURNED, STATUS_PENDING};
+use wdk_sys::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, SL_PENDING_RETURNED, STATUS_PENDING};
 
 use crate::exports;
 use crate::settings;
@@ -192,17 +192,20 @@ fn judge_completed(outcome: Outcome, returned: NTSTATUS) -> Option<Code> {
     }
 }
 
+/// The stack location with that number, of those behind the IRP; the first is 1.
+fn location_at(irp: *mut IRP, number: i8) -> *mut IO_STACK_LOCATION {
+    irp.wrapping_add(1)
+        .cast::<IO_STACK_LOCATION>()
+        .wrapping_offset(isize::from(number).wrapping_sub(1))
+}
+
 fn judge_kept(irp: *mut IRP, record: &Record, visit: u64, returned: NTSTATUS) -> Option<Code> {
     let own = record.visits.iter().find(|one| one.id == visit)?;
     let passed_down = record.visits.iter().any(|one| one.id > visit);
-    // SAFETY: a visit on record was not completed yet, and it cannot be while the table is locked: the IRP exists.
-    let (location, marked) = unsafe {
-        let location = (*irp).CurrentLocation;
-        (
-            location,
-            u32::from((*inline::current_location(irp)).Control) & SL_PENDING_RETURNED != 0,
-        )
-    };
+    // SAFETY: a visit on record was not completed yet, and it cannot be while the table is locked: the IRP and its locations exist.
+    let (location, control) = unsafe { ((*irp).CurrentLocation, (*location_at(irp, own.location)).Control) };
+    // Of the visit's own location: whoever has the IRP now may be moving it to the next one.
+    let marked = u32::from(control) & SL_PENDING_RETURNED != 0;
     if passed_down || location != own.location {
         return None;
     }
