@@ -20,6 +20,7 @@ use wskguard_core::{Category, Phase, counters::Counter, semantics};
 use crate::endpoint::{Birth, Endpoint, EndpointRef};
 use crate::guard::guard;
 use crate::initial::Later;
+use crate::sockaddr::Address;
 use crate::{alive, linger, upper};
 
 /// The endpoint that an event is for, kept while the event lasts; `None` once its close has begun.
@@ -99,6 +100,10 @@ unsafe extern "system" fn accept_event(
         guard().count(Counter::AllocationFailures);
         return STATUS_REQUEST_NOT_ACCEPTED;
     };
+    // SAFETY: the provider passes NULL or an address of its family.
+    if let Some(local) = unsafe { Address::capture(local) } {
+        endpoint.set_local(&local);
+    }
     endpoint.open(accepted);
     let Ok(later) = Later::prepare(&endpoint) else {
         guard().count(Counter::AllocationFailures);
@@ -157,6 +162,7 @@ pub fn accepted_endpoint(listener: &Endpoint) -> Option<EndpointRef> {
         phase: Phase::Connected,
     };
     let endpoint = Endpoint::create(listener.client(), upper::table_of(Category::Connection), birth)?;
+    endpoint.bound_as(listener);
     linger::reserve(&endpoint, &options).then_some(endpoint)
 }
 

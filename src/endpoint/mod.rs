@@ -405,6 +405,14 @@ impl Endpoint {
         self.port.store(address.port(), Ordering::Release);
     }
 
+    /// An accepted connection has its listener's port, and its address unless that is the wildcard's.
+    pub fn bound_as(&self, listener: &Self) {
+        for (own, of_listener) in self.local.iter().zip(&listener.local) {
+            own.store(of_listener.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.port.store(listener.port(), Ordering::Release);
+    }
+
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::Acquire)
     }

@@ -6,7 +6,7 @@ use probe_protocol::probe::{Category, Function, Happening, Reactions, Slots};
 
 use wskguard_abi::AuditEntry;
 
-use super::callbacks::pair;
+use super::callbacks::{listener, pair};
 use crate::check;
 use crate::context::Context;
 use crate::guard::{Guard, under};
@@ -16,7 +16,7 @@ use crate::status;
 use crate::testkernel::Netio;
 use crate::wsk::{
     SO_BROADCAST, SO_DEBUG, SO_DONTLINGER, SO_DONTROUTE, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE,
-    SO_RCVBUF, SO_RCVTIMEO, SO_REUSEADDR, SO_SNDBUF, SO_SNDTIMEO, SOL_SOCKET, WSK_EVENT_DISCONNECT,
+    SO_RCVBUF, SO_RCVTIMEO, SO_REUSEADDR, SO_SNDBUF, SO_SNDTIMEO, SOL_SOCKET, WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT,
 };
 
 tests! {
@@ -40,6 +40,7 @@ tests! {
     off_forwards_everything, Filtered, "decisions and records", "off: not even a wrong request is refused";
     audit_refuses_nothing, Filtered, "decisions and records", "audit: forwarded, and recorded as a breach";
     endpoint_shows_options, Filtered, "decisions and records", "the endpoint's record lists options, port and address";
+    accepted_shows_its_address, Filtered, "decisions and records", "an accepted connection is listed with its local port and address";
     linger_zero_resets, Filtered, "interposition", "linger {1,0}: the close resets";
     linger_waits, Filtered, "interposition", "linger {1,t}: the close disconnects first";
     linger_is_bounded, Filtered, "interposition", "linger {1,t}: a disconnect that hangs is cancelled after t, and the close goes on";
@@ -414,6 +415,40 @@ fn endpoint_shows_options(context: &Context) -> Result<()> {
             (shown.family, shown.socket_type, shown.category),
             (2, 2, 3),
         )
+    })
+}
+
+/// Local addresses of the connections that are listed with this port.
+fn at_port(guard: &mut Guard, port: u16) -> Result<Vec<[u8; 4]>> {
+    let all = super::lifetime::list(guard)?.into_iter();
+    let accepted = all.filter(|endpoint| endpoint.category == Category::Connection as u8 && endpoint.port == port);
+    Ok(accepted
+        .map(|endpoint| std::array::from_fn(|at| endpoint.local[at]))
+        .collect())
+}
+
+fn accepted_shows_its_address(context: &Context) -> Result<()> {
+    under(context, "compat", "", |guard, client| {
+        let reactions = Reactions {
+            slots: Slots::ALL.0,
+            ..Reactions::default()
+        };
+        let (listener, address) = listener(client, reactions)?;
+        let near = client.connection_socket(Family::V4)?;
+        near.bind(Family::V4.loopback(0))?;
+        let accept = listener.accept_call(Reactions::default()).start()?;
+        near.connect(address)?;
+        let _asked = listener.accepted(&accept.wait()?.checked_ok()?)?;
+        check::equal("by WskAccept", at_port(guard, address.port())?, vec![[127, 0, 0, 1]])?;
+        // A listener on all addresses: only the event knows which one.
+        let everywhere = client.socket(Category::Listen, Family::V4, reactions)?;
+        let port = everywhere.bind(Family::V4.wildcard(0))?.local_address()?.port();
+        everywhere.enable(WSK_EVENT_ACCEPT)?;
+        let other = client.connection_socket(Family::V4)?;
+        other.bind(Family::V4.loopback(0))?.connect(Family::V4.loopback(port))?;
+        let event = context.probe.events().wait_for(Happening::Accept, everywhere.id)?;
+        let _told = everywhere.accepted_as(event.other);
+        check::equal("by WskAcceptEvent", at_port(guard, port)?, vec![[127, 0, 0, 1]])
     })
 }
 
