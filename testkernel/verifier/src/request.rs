@@ -28,6 +28,7 @@ use crate::server;
 use crate::settings;
 use crate::stop::{self, Code};
 use crate::sync::Lock;
+use crate::time;
 use crate::user;
 
 const IRP_MJ_CREATE: u8 = 0;
@@ -36,6 +37,8 @@ const IRP_MJ_DEVICE_CONTROL: u8 = 0x0e;
 const IRP_MJ_CLEANUP: u8 = 0x12;
 const METHOD_BUFFERED: u32 = 0;
 const TAG: u32 = u32::from_le_bytes(*b"IoSb");
+/// How long, in milliseconds, it may take until Wine's server knows that a request pends.
+const TOLD_AFTER: u64 = 20;
 /// How long, in milliseconds, a close waits for the requests of its file.
 const CLOSE_PATIENCE: u64 = 5_000;
 
@@ -56,6 +59,8 @@ struct Request {
     irp: *mut IRP,
     file: usize,
     major: u8,
+    /// When it came, on which thread, and which of the requests it was.
+    came: (u64, u32, usize),
     /// The system buffer that the driver sees, and its size.
     buffer: *mut u8,
     room: usize,
@@ -71,6 +76,9 @@ static REQUESTS: Lock<BTreeMap<usize, Box<Request>>> = Lock::new(BTreeMap::new()
 static IRPS: Lock<BTreeMap<usize, usize>> = Lock::new(BTreeMap::new());
 /// Changes whenever a request ends.
 static CHANGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts what Wine sends. That it sends another request means that its server was told how the one before went.
+static SENT: AtomicUsize = AtomicUsize::new(0);
 
 /// The IRP that the driver has for a request of Wine's.
 pub(crate) fn irp_of(wine: usize) -> Option<*mut IRP> {
@@ -109,6 +117,8 @@ unsafe fn complete_wine(wine: *mut IRP, status: NTSTATUS, information: usize, pe
 
 /// The dispatch routine that Wine sees in every driver's table.
 pub(crate) unsafe extern "C" fn dispatch(device: *mut DEVICE_OBJECT, wine: *mut IRP) -> NTSTATUS {
+    SENT.fetch_add(1, Ordering::AcqRel);
+    user::wake_all(&SENT);
     // SAFETY: Wine's IRP with its present location.
     let location = unsafe { &*inline::current_location(wine) };
     let file = location.FileObject.expose_provenance();
@@ -217,6 +227,7 @@ fn cleanup(device: *mut DEVICE_OBJECT, file: usize) {
         irp,
         file: 0,
         major: IRP_MJ_CLEANUP,
+        came: arrival(),
         buffer: core::ptr::null_mut(),
         room: 0,
     };
@@ -234,13 +245,13 @@ fn drain(device: *mut DEVICE_OBJECT, file: usize) {
 }
 
 fn wait_for(device: *mut DEVICE_OBJECT, irp: *mut IRP, done: impl Fn() -> bool) {
-    let start = crate::time::milliseconds();
+    let start = time::milliseconds();
     loop {
         let seen = CHANGES.load(Ordering::Acquire);
         if done() {
             return;
         }
-        if crate::time::milliseconds().saturating_sub(start) > CLOSE_PATIENCE {
+        if time::milliseconds().saturating_sub(start) > CLOSE_PATIENCE {
             // SAFETY: the file is open, so the device exists.
             let driver = unsafe { driver::find((*device).DriverObject) }.map_or(0, |driver| driver.base);
             stop::report_of(Code::IrpForgotten, [irp.addr(), 0, 0, 0], b"at close", driver);
@@ -293,6 +304,29 @@ unsafe fn start(device: *mut DEVICE_OBJECT, wine: *mut IRP, major: u8, file: usi
     unsafe { irp::io_call(device, irp) }
 }
 
+fn arrival() -> (u64, u32, usize) {
+    // SAFETY: no requirements.
+    let thread = unsafe { user::GetCurrentThreadId() };
+    (time::milliseconds(), thread, SENT.load(Ordering::Acquire))
+}
+
+/// Waits until Wine's server knows that the request pends. It signals nobody of a request that fails before that, so the caller, who is
+/// told that it pends, would wait for ever. A thread that sends has told it of all that went before.
+fn wait_until_told(request: &Request) {
+    let (when, thread, number) = request.came;
+    // SAFETY: no requirements.
+    if thread == unsafe { user::GetCurrentThreadId() } {
+        return;
+    }
+    while SENT.load(Ordering::Acquire) == number {
+        let left = when.saturating_add(TOLD_AFTER).saturating_sub(time::milliseconds());
+        if left == 0 {
+            return;
+        }
+        user::wait_on(&SENT, number, u32::try_from(left).unwrap_or(0));
+    }
+}
+
 /// Fills our IRP from Wine's.
 unsafe fn shadow(wine: *mut IRP, irp: *mut IRP, major: u8, file: usize) -> Option<Request> {
     // SAFETY: Wine's IRP with its present location; ours is fresh.
@@ -313,6 +347,7 @@ unsafe fn shadow(wine: *mut IRP, irp: *mut IRP, major: u8, file: usize) -> Optio
         irp,
         file,
         major,
+        came: arrival(),
         buffer: core::ptr::null_mut(),
         room: 0,
     };
@@ -397,6 +432,9 @@ pub(crate) unsafe fn finished(irp: *mut IRP) {
     // Whoever waits for this request may ask the service manager next.
     crate::service::refresh();
     if !request.wine.is_null() {
+        if status.cast_unsigned() >> 30 == 3 {
+            wait_until_told(&request);
+        }
         // SAFETY: this request's, which ends here.
         unsafe { complete_wine(request.wine, status, information, pending) };
     }
