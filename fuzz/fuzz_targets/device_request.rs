@@ -1,5 +1,5 @@
 //! Any bytes as a request to the control device: a code, a length of output, input. What is not refused is exactly as long as it says, and
-//! a reply that is made for it stays within its output.
+//! a reply that is made for it stays within its output. Seeds: a well-formed request of each code.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

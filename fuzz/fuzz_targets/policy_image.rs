@@ -1,5 +1,5 @@
 //! Any bytes as an image, and edits of a valid one, each with the right size and hash: refused, or an image on which the evaluator
-//! agrees with its rules taken one by one.
+//! agrees with its rules taken one by one. Seeds: `policies/` and [`SEED`], as `wskguardctl policy check --output` compiles them.
 #![no_main]
 
 use std::sync::LazyLock;

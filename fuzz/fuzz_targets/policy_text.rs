@@ -1,5 +1,5 @@
 //! Any text: the compiler answers, its findings can be printed, and what it compiles is an image whose text compiles to it again.
-//! Seeds: `policies/`.
+//! Seeds: `policies/`, and one with every kind of condition and action.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

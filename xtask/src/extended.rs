@@ -171,13 +171,32 @@ fn fuzz_targets(layout: &Layout) -> Result<Vec<String>> {
     Ok(targets)
 }
 
+/// What is found goes to the first folder; the seeds are only read.
 fn fuzz(layout: &Layout, target: &str) -> Result<()> {
+    let found = layout.target.join("fuzz-corpus").join(target);
+    fs::create_dir_all(&found)?;
     let mut cargo = nightly(layout);
     cargo
         .args(["fuzz", "run", "--target-dir"])
         .arg(layout.target.join("fuzz"))
-        .args([target, "--", &format!("-max_total_time={FUZZ_SECONDS}"), "-timeout=10"]);
-    logged(layout, &mut cargo, &format!("fuzz-{target}.log"))
+        .arg(target)
+        .arg(found)
+        .arg(layout.root.join("fuzz/corpus").join(target))
+        .args((target == "policy_text").then(|| layout.root.join("policies")))
+        .args(["--", &format!("-max_total_time={FUZZ_SECONDS}"), "-timeout=10"]);
+    let log = format!("fuzz-{target}.log");
+    logged(layout, &mut cargo, &log)?;
+    println!("    {}", fuzzed(&layout.logs()?.join(log)));
+    Ok(())
+}
+
+/// libFuzzer's closing line: runs, seconds.
+fn fuzzed(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines()
+        .rfind(|line| line.starts_with("Done "))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn say_and_run(words: &[&str]) -> Result<()> {

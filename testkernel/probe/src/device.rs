@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use probe_protocol::probe::{Header, IOCTL_EXECUTE, IOCTL_PASS_DOWN, RequestRef, take};
+use probe_protocol::probe::{Header, IOCTL_EXECUTE, IOCTL_PASS_DOWN, IOCTL_USE_CLOSED, RequestRef, take};
 use wdk_rtl::irp;
 use wdk_rtl::lock::SpinLock;
 use wdk_sys::{
@@ -24,6 +24,7 @@ use crate::ke;
 use crate::names::Names;
 use crate::session::Session;
 use crate::shared::{self, Shared};
+use crate::socket::Stage;
 
 const WORKERS: usize = 8;
 const QUEUE: usize = 64;
@@ -268,21 +269,38 @@ unsafe extern "C" fn control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
             STATUS_PENDING
         }
         IOCTL_PASS_DOWN => pass_down(irp, parameters.input as usize),
+        IOCTL_USE_CLOSED => use_closed(irp, parameters.input as usize),
         _ => complete(irp, STATUS_INVALID_DEVICE_REQUEST, 0),
     }
 }
 
-/// Sends the IRP itself to WSK, as a driver in the middle of a stack does.
-fn pass_down(irp: PIRP, input: usize) -> NTSTATUS {
+/// The number that comes with the IRP, and the session that it is of.
+fn named(irp: PIRP, input: usize) -> Option<(Shared<Session>, u32)> {
     // SAFETY: the I/O manager set the IRP up.
     let system = unsafe { irp::system_buffer(irp) }.cast::<u8>();
     // SAFETY: the system buffer holds the input.
     let buffer = unsafe { core::slice::from_raw_parts(system, input) };
-    let wish = take::<Header>(buffer).and_then(|(_, rest)| take::<RequestRef>(rest));
-    let request = match (session_of(irp), wish) {
-        (Some(session), Some((wish, _))) => session.requests.get(wish.request),
-        _ => None,
+    let (wish, _) = take::<Header>(buffer).and_then(|(_, rest)| take::<RequestRef>(rest))?;
+    Some((session_of(irp)?, wish.request))
+}
+
+/// Uses a socket after its close: what a faulty client does. Nothing is held meanwhile, since the call may not come back.
+fn use_closed(irp: PIRP, input: usize) -> NTSTATUS {
+    let socket = named(irp, input).and_then(|(session, id)| {
+        let socket = session.sockets.get(id)?;
+        (socket.stage() == Stage::Closed).then(|| socket.wsk())
+    });
+    let Some(socket) = socket.filter(|socket| !socket.is_null()) else {
+        return complete(irp, STATUS_INVALID_HANDLE, 0);
     };
+    // SAFETY: there is none: the socket is gone, and that this is noticed is what is tested.
+    let table = unsafe { (&raw const (*socket).Dispatch).read_volatile() };
+    complete(irp, STATUS_SUCCESS, usize::from(table.is_null()))
+}
+
+/// Sends the IRP itself to WSK, as a driver in the middle of a stack does.
+fn pass_down(irp: PIRP, input: usize) -> NTSTATUS {
+    let request = named(irp, input).and_then(|(session, id)| session.requests.get(id));
     let Some(request) = request else {
         return complete(irp, STATUS_INVALID_HANDLE, 0);
     };

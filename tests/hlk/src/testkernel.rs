@@ -1,6 +1,7 @@
 //! What only the test kernel can do: make the provider answer in unusual ways, and say which rule of the kernel was broken. On Windows
 //! these devices are not there; tests that need them are skipped, and the real verifier watches.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -9,7 +10,7 @@ use probe_protocol::netio::{
     RuleFlags, Statistics, VERSION, WIN32_NAME,
 };
 use probe_protocol::probe::{Function, take};
-use testkernel_check::verifier::{Shown, Verifier};
+use testkernel_check::verifier::{Shown, Stop, Verifier};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::context::skip;
@@ -233,6 +234,20 @@ impl Drop for Netio {
     }
 }
 
+/// Stops up to this one were what their test wanted.
+static WANTED: AtomicU32 = AtomicU32::new(0);
+
+/// The stops that `body` causes, which are what its test is about.
+pub(crate) fn wanted_stops(verifier: &Verifier, body: impl FnOnce() -> Result<()>) -> Result<Vec<Stop>> {
+    let last = |stops: &[Stop]| stops.iter().map(|stop| stop.sequence).max().unwrap_or(0);
+    let before = last(&verifier.stops()?);
+    let done = body();
+    let mut stops = verifier.stops()?;
+    WANTED.store(last(&stops), Ordering::Relaxed);
+    stops.retain(|stop| stop.sequence > before);
+    done.map(|()| stops)
+}
+
 /// Looks for rules of the kernel that were broken.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
@@ -257,7 +272,8 @@ impl Watch {
             .as_ref()
             .and_then(|verifier| verifier.stops().ok())
             .unwrap_or_default();
-        let fresh: Vec<_> = stops.iter().filter(|stop| stop.sequence > self.seen).collect();
+        let seen = self.seen.max(WANTED.load(Ordering::Relaxed));
+        let fresh: Vec<_> = stops.iter().filter(|stop| stop.sequence > seen).collect();
         let texts = fresh.iter().map(|stop| Shown(stop).to_string()).collect();
         self.seen = fresh.iter().map(|stop| stop.sequence).fold(self.seen, u32::max);
         texts

@@ -35,6 +35,10 @@ pub const IOCTL_EXECUTE: u32 = ctl_code(0x900, 0);
 /// id. `METHOD_OUT_DIRECT`, so that the I/O manager copies nothing back.
 pub const IOCTL_PASS_DOWN: u32 = ctl_code(0x901, 2);
 
+/// Looks into a socket whose close has completed, as a client must not: the kernel stops here. Input: [`Header`] and the socket's id as a
+/// [`RequestRef`]. `METHOD_BUFFERED`.
+pub const IOCTL_USE_CLOSED: u32 = ctl_code(0x902, 0);
+
 macro_rules! wire_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident = $value:literal,)* }) => {
         $(#[$doc])*

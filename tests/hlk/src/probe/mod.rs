@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use probe_protocol::probe::{
-    Gate, Header, Hello, IOCTL_EXECUTE, IOCTL_PASS_DOWN, Leftovers, Op, RequestRef, VERSION, WIN32_PREFIX, take,
+    Gate, Header, Hello, IOCTL_EXECUTE, IOCTL_PASS_DOWN, IOCTL_USE_CLOSED, Leftovers, Op, RequestRef, VERSION,
+    WIN32_PREFIX, take,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -115,17 +116,24 @@ impl Probe {
 
     /// Launches a prepared request with the IRP of this very IOCTL passed down; returns how that came back.
     pub(crate) fn pass_down(&self, request: u32) -> Result<Completion> {
-        let mut input = Header::new(Op::Launch).as_bytes().to_vec();
-        input.extend_from_slice(
-            RequestRef {
-                request,
-                timeout_ms: 0,
-                flags: 0,
-            }
-            .as_bytes(),
-        );
+        let input = Self::naming(Op::Launch, request);
         let (completion, _) = self.device.control(IOCTL_PASS_DOWN, input, 4096, GRACE)?;
         Ok(completion)
+    }
+
+    /// Has the driver look into a socket whose close has completed; what came of it.
+    pub(crate) fn use_closed(&self, socket: u32) -> Result<Completion> {
+        let input = Self::naming(Op::Launch, socket);
+        Ok(self.device.control(IOCTL_USE_CLOSED, input, 0, GRACE)?.0)
+    }
+
+    fn naming(op: Op, number: u32) -> Vec<u8> {
+        let named = RequestRef {
+            request: number,
+            timeout_ms: 0,
+            flags: 0,
+        };
+        [Header::new(op).as_bytes(), named.as_bytes()].concat()
     }
 
     /// Takes back an IRP that the provider has left alone.

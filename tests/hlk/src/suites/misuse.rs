@@ -1,17 +1,22 @@
 //! Clients that break the contract where the system's provider would survive it: so does the filter, and works on.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 use probe_protocol::probe::{Category, Function, Happening, Input, Reactions, Slots, Take};
+use probe_protocol::verifier::flags;
+use testkernel_check::verifier::{StopCode, Verifier, text};
 
 use super::callbacks::{listener, pair};
 use crate::check;
-use crate::context::Context;
+use crate::context::{Context, skip};
 use crate::fidelity::compare;
 use crate::guard::under;
 use crate::probe::{CallBuilder, Client, Family, Socket};
 use crate::runner::tests;
 use crate::status;
-use crate::testkernel::Netio;
+use crate::testkernel::{Netio, wanted_stops};
 use crate::wsk::{SO_BROADCAST, SO_RCVBUF, SO_REUSEADDR, SOL_SOCKET, WSK_EVENT_ACCEPT, WSK_EVENT_RECEIVE};
 
 tests! {
@@ -20,6 +25,7 @@ tests! {
     @60 garbage_options, Filtered, "WskControlSocket", "random levels, options, lengths and bytes, in every mode, on every category";
     null_addresses, Filtered, "WSK: functions", "NULL where an address is wanted: what the provider does";
     closed_twice, Filtered, "WSK: lifetime", "a second close while the first is pending fails, and the first succeeds";
+    used_after_close, Filtered, "WSK: lifetime", "a socket is used after its close has completed: the verifier's stop names the client";
     calls_during_close, Filtered, "WSK: lifetime", "calls on a socket whose close is pending complete";
     failing_callbacks, Both, "WSK: event callbacks", "callbacks that return whatever status do no harm";
     callbacks_that_set, Both, "WSK: event callbacks", "a callback that sets and gets options on its own socket";
@@ -186,6 +192,37 @@ fn closed_twice(context: &Context) -> Result<()> {
         netio.release(Function::CloseSocket)?;
         check::status("the first", first.wait()?.result(), status::SUCCESS)?;
     }
+    works(&client)
+}
+
+/// On Windows the machine would stop, so this is for the test kernel alone; it also wants the verifier's special pool.
+fn used_after_close(context: &Context) -> Result<()> {
+    let Ok(verifier) = Verifier::open() else {
+        return skip("the machine would stop");
+    };
+    if verifier.info()?.flags & flags::SPECIAL_POOL == 0 {
+        return skip("without special pool nobody notices");
+    }
+    let client = context.attach()?;
+    let socket = client.datagram_socket(Family::V4)?;
+    check::status("close", socket.close_call().run()?.result(), status::SUCCESS)?;
+    // The table lets go of an endpoint when no reader can have it any more.
+    let mut guard = context.guard()?;
+    let freed = (0..100).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        guard.status().is_ok_and(|status| status.endpoints == 0)
+    });
+    check::holds("freed", freed)?;
+    let stops = wanted_stops(&verifier, || {
+        // The verifier says so, and lets the client read on.
+        context.probe.use_closed(socket.id).map(drop)
+    })?;
+    let named: Vec<_> = stops
+        .iter()
+        .map(|stop| (stop.code, text(&stop.frames[0].module)))
+        .collect();
+    let expected = vec![(StopCode::PoolUseAfterFree as u32, "probe.sys".to_owned())];
+    check::equal("stops", named, expected)?;
     works(&client)
 }
 
