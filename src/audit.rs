@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::guard::{guard, processor, system_time};
 use crate::sockaddr::Address;
+use crate::trace;
 
 /// What one endpoint may write: 512 records at once, and 100 a second.
 const ENDPOINT_LIMIT: Limit = Limit {
@@ -104,16 +105,17 @@ pub fn describe(record: &mut AuditRecord, endpoint: &Endpoint) {
     record.phase = endpoint.phase() as u8;
 }
 
-/// Something happened to the driver itself. What asks for nothing and comes late is not recorded.
+/// Something happened to the driver itself. What asks for nothing and comes late is not recorded, only traced.
 pub fn event(event: Happened, status: NTSTATUS, generation: u64) {
-    if matches!(event, Happened::PolicyStored | Happened::Healthy) {
-        return;
-    }
     let mut record = AuditRecord::new(event.kind(), system_time());
     record.code = event as u32;
     record.status = status.cast_unsigned();
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
-    put(&record);
+    if !matches!(event, Happened::PolicyStored | Happened::Healthy | Happened::Stopping) {
+        put(record, &[]);
+    } else if trace::listened() {
+        trace::write(&record, &[]);
+    }
 }
 
 /// A decision that nobody asked to have recorded: the rings' books count it.
@@ -148,7 +150,7 @@ pub fn client(client: &Client, happened: Happened) {
     let mut record = AuditRecord::new(happened.kind(), system_time());
     record.client = client.id().into();
     record.code = happened as u32;
-    put(&record);
+    put(record, client.image());
 }
 
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
@@ -163,15 +165,24 @@ pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;
     }
-    put(&record);
+    put(record, endpoint.client().image());
 }
 
-fn put(record: &AuditRecord) {
+/// Into the rings, and, if it got there, to the sessions that listen. `image` is the client's.
+fn put(mut record: AuditRecord, image: &[u8]) {
     // A writer that is preempted in the middle would hold readers up.
     // SAFETY: raising to DISPATCH_LEVEL from at most that.
     let irql = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
-    guard().rings.write(processor(), record);
+    let cpu = processor();
+    let written = guard().rings.write(cpu, &record);
     // SAFETY: the level that was raised from.
     unsafe { KeLowerIrql(irql) };
     crate::ioctl::audit_written();
+    if let Some(sequence) = written
+        && trace::listened()
+    {
+        record.sequence = sequence;
+        record.cpu = u16::try_from(cpu).unwrap_or(u16::MAX);
+        trace::write(&record, image);
+    }
 }

@@ -6,6 +6,7 @@ use wdk_sys::{
     DRIVER_OBJECT, NTSTATUS, OSVERSIONINFOW, PCUNICODE_STRING, PDRIVER_OBJECT, STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
     ntddk::RtlGetVersion,
 };
+use wskguard_core::audit::Happened;
 
 use crate::bypass::Watch;
 use crate::client::Edge;
@@ -14,6 +15,7 @@ use crate::device::Device;
 use crate::guard::{Guard, guard};
 use crate::images;
 use crate::nmr::UpperEdge;
+use crate::{audit, trace};
 
 /// Windows 10 2004: the first with `ExAllocatePool2`.
 const LOWEST_BUILD: u32 = 19041;
@@ -80,6 +82,12 @@ impl Edges {
 
 unsafe fn start(driver: PDRIVER_OBJECT) -> Result<(Device, Edges), NTSTATUS> {
     let windows = windows_version()?;
+    trace::start();
+    // SAFETY: as the caller promises.
+    unsafe { start_traced(driver, windows) }.inspect_err(|_| trace::stop())
+}
+
+unsafe fn start_traced(driver: PDRIVER_OBJECT, windows: [u32; 3]) -> Result<(Device, Edges), NTSTATUS> {
     // SAFETY: as the caller promises.
     let device = unsafe { Device::create(driver) }?;
     Guard::create(driver, device.object(), windows)?;
@@ -125,6 +133,8 @@ pub unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
         edges.close();
         guard().state.stopping();
         Guard::destroy();
+        audit::event(Happened::Stopping, STATUS_SUCCESS, 0);
+        trace::stop();
         drop(device);
     }
 }

@@ -43,6 +43,7 @@ mod registry;
 mod request;
 mod sockaddr;
 mod state;
+mod trace;
 mod transparent;
 mod upper;
 mod work;

@@ -214,6 +214,11 @@ impl Client {
         ClientKey::of(&self.image, self.module_id)
     }
 
+    /// File name of its driver, where it is known.
+    pub fn image(&self) -> &[u8] {
+        self.image.as_bytes()
+    }
+
     /// The events that a `WskControlClient` request enables for all sockets, if it is such a request.
     ///
     /// # Safety

@@ -40,6 +40,7 @@ pub mod status;
 pub mod symbols;
 mod sync;
 pub mod table;
+pub mod trace;
 pub mod types;
 
 pub use types::*;

@@ -71,14 +71,20 @@ pub fn run(verifier: &Verifier, service: &Service, case: Case, expected: Option<
     if case == Case::PoolUnderrun {
         verifier.set_flags(flags | POOL_BEFORE)?;
     }
+    if case == Case::HealthyEtw {
+        verifier.session(5, 0)?;
+    }
     verifier.clear_stops()?;
     service.start()?;
     let result = Device::open(faulty::DEVICE).and_then(|device| call(&device, case));
     service.stop()?;
     service.wait_for(1)?;
     verifier.set_flags(flags)?;
+    let taken = verifier.events()?.len();
+    verifier.session(0, 0)?;
     let stops = verifier.stops()?;
     let failure = match (expected, result) {
+        (None, Ok(0)) if case == Case::HealthyEtw && taken != 1 => Some(format!("{taken} events taken")),
         (None, Ok(0)) if stops.is_empty() => None,
         (None, result) => Some(format!("result {result:?}\n{}", said(&stops))),
         (Some(code), _) if stops.iter().any(|stop| stop.code == code as u32 && names_driver(stop)) => None,

@@ -193,7 +193,23 @@ impl Verifier {
         self.list(protocol::QUERY_FAULTS)
     }
 
-    /// Events written to ETW.
+    /// Has the ETW session listen to events up to `level` with any of `keywords`, 0 for all, from now on; level 0 ends it.
+    /// What it took so far is forgotten.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn session(&self, level: u32, keywords: u64) -> io::Result<()> {
+        self.tell(
+            protocol::SET_SESSION,
+            &protocol::Session {
+                version: protocol::VERSION,
+                level,
+                keywords,
+            },
+        )
+    }
+
+    /// Events that the ETW session took.
     ///
     /// # Errors
     /// The device's.

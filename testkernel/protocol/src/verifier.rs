@@ -30,8 +30,10 @@ pub const QUERY_POOL: u32 = code(0x804);
 pub const ARM_FAULTS: u32 = code(0x805);
 /// [`Page`] → [`PageReply`] and [`FaultSite`]s of the present round.
 pub const QUERY_FAULTS: u32 = code(0x806);
-/// [`Page`] → [`PageReply`] and [`Event`]s written to ETW, oldest first.
+/// [`Page`] → [`PageReply`] and [`Event`]s that a session took, oldest first.
 pub const QUERY_EVENTS: u32 = code(0x807);
+/// [`Session`] → nothing. The one ETW session: forgets what it took, and listens to all providers from now on, or not at all.
+pub const SET_SESSION: u32 = code(0x815);
 /// [`Page`] → [`PageReply`] and [`ImportUse`]s: what the verified drivers import and how often they called it.
 pub const QUERY_IMPORTS: u32 = code(0x808);
 /// [`CoverageMap`] → nothing.
@@ -430,6 +432,21 @@ pub struct CoverageMap {
     pub offsets: [u32; COVERAGE_MOST],
 }
 
+/// What an ETW session listens to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Session {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Least important level; 0: there is no session.
+    pub level: u32,
+    /// Any of these keywords; 0: all events.
+    pub keywords: u64,
+}
+
+/// Most pieces whose length and kind an [`Event`] tells.
+pub const PIECES: usize = 12;
+
 /// An event written to ETW.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -444,8 +461,10 @@ pub struct Event {
     pub bytes: u32,
     /// IRQL of the writer.
     pub irql: u32,
+    /// `EVENT_DATA_DESCRIPTOR`s: length, and `Reserved`, which says what a piece of an event that describes itself is.
+    pub pieces: [[u32; 2]; PIECES],
     /// The first bytes of the data.
-    pub data: [u8; 256],
+    pub data: [u8; 1024],
 }
 
 /// An import of a verified driver.
@@ -502,7 +521,7 @@ const _: () = {
     assert!(size_of::<PoolUse>() == 40);
     assert!(size_of::<ArmFaults>() == 24);
     assert!(size_of::<FaultSite>() == 64 + 32 * FRAMES);
-    assert!(size_of::<Event>() == 304);
+    assert!(size_of::<Event>() == 1168);
     assert!(size_of::<CoverageMap>() == 40 + 4 * COVERAGE_MOST);
     assert!(size_of::<ImportUse>() == 112);
     assert!(size_of::<Retired>() == 24);

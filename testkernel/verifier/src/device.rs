@@ -3,7 +3,8 @@
 use probe_protocol::verifier::{
     ARM_FAULTS, ArmFaults, CLEAR_STOPS, CoverageMap, CrashData, Info, Page, PageReply, PoolQuery, QUERY_COVERAGE,
     QUERY_CRASH, QUERY_CREATE, QUERY_EVENTS, QUERY_FAULTS, QUERY_IMPORTS, QUERY_INFO, QUERY_LEFT, QUERY_POOL,
-    QUERY_RANGES, QUERY_RETIRED, QUERY_STOPS, Range, Request, SET_COVERAGE, SET_FLAGS, SET_RETIRED, SetFlags, VERSION,
+    QUERY_RANGES, QUERY_RETIRED, QUERY_STOPS, Range, Request, SET_COVERAGE, SET_FLAGS, SET_RETIRED, SET_SESSION,
+    Session, SetFlags, VERSION,
 };
 use wdk_rtl::irp as inline;
 use wdk_sys::{
@@ -194,6 +195,10 @@ fn answer(code: u32, length: usize, room: usize, buffer: &mut [u8]) -> Result<us
         QUERY_EVENTS => {
             let first = input::<Page>(buffer, length)?.first as usize;
             list(buffer, room, |room| etw::page(first, room))
+        }
+        SET_SESSION => {
+            etw::listen(&input::<Session>(buffer, length)?);
+            Ok(0)
         }
         QUERY_RANGES => {
             let first = input::<Page>(buffer, length)?.first as usize;

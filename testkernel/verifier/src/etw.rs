@@ -1,12 +1,12 @@
-//! Event tracing: providers, always enabled at every level and keyword unless a test says otherwise, and the events they write, kept for
-//! user mode to read. IRQL <= DISPATCH_LEVEL; registering: `PASSIVE_LEVEL`.
+//! Event tracing: providers, one session that listens to all of them while a test wants it, and the events that it took, kept for user
+//! mode to read. IRQL <= DISPATCH_LEVEL; registering: `PASSIVE_LEVEL`.
 
 extern crate alloc;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::ffi::c_void;
 
-use probe_protocol::verifier::{Event, PageReply};
+use probe_protocol::verifier::{Event, PageReply, Session};
 use wdk_sys::{EVENT_DATA_DESCRIPTOR, EVENT_DESCRIPTOR, GUID, NTSTATUS, STATUS_INVALID_HANDLE, STATUS_SUCCESS};
 use zerocopy::FromZeros;
 
@@ -22,6 +22,8 @@ type EnableCallback = unsafe extern "system" fn(*const GUID, u32, u8, u64, u64, 
 struct Provider {
     id: GUID,
     owner: usize,
+    callback: Option<EnableCallback>,
+    context: usize,
 }
 
 struct State {
@@ -29,19 +31,73 @@ struct State {
     next: u64,
     events: VecDeque<Event>,
     written: u64,
+    session: Listening,
+}
+
+/// What the session listens to: level 0 stands for none.
+#[derive(Clone, Copy)]
+struct Listening {
+    level: u8,
+    keywords: u64,
+}
+
+impl Listening {
+    fn takes(self, level: u8, keyword: u64) -> bool {
+        self.level != 0 && level <= self.level && (self.keywords == 0 || keyword == 0 || keyword & self.keywords != 0)
+    }
 }
 
 /// Most events kept; older ones make room.
-const MOST: usize = 4096;
+const MOST: usize = 2048;
+const DISABLE: u32 = 0;
 const ENABLE: u32 = 1;
-const ALL_LEVELS: u8 = 0xff;
 
 static STATE: Lock<State> = Lock::new(State {
     providers: BTreeMap::new(),
     next: 0x1000,
     events: VecDeque::new(),
     written: 0,
+    session: Listening { level: 0, keywords: 0 },
 });
+
+/// Tells a provider what the session listens to.
+fn announce(provider: Provider, session: Listening) {
+    let Some(routine) = provider.callback else { return };
+    let code = if session.level == 0 { DISABLE } else { ENABLE };
+    let context = core::ptr::with_exposed_provenance_mut(provider.context);
+    callback::run_here("ETW enable callback", routine as usize, || {
+        // SAFETY: the driver's callback with its own context.
+        unsafe {
+            routine(
+                &raw const provider.id,
+                code,
+                session.level,
+                session.keywords,
+                0,
+                core::ptr::null_mut(),
+                context,
+            );
+        };
+    });
+}
+
+/// Has the session listen to something else, and forgets what it took. `PASSIVE_LEVEL`.
+pub(crate) fn listen(wanted: &Session) {
+    let session = Listening {
+        level: u8::try_from(wanted.level).unwrap_or(u8::MAX),
+        keywords: wanted.keywords,
+    };
+    let providers = {
+        let mut state = STATE.lock();
+        state.session = session;
+        state.events.clear();
+        state.written = 0;
+        state.providers.clone()
+    };
+    for provider in providers.into_values() {
+        announce(provider, session);
+    }
+}
 
 unsafe extern "system" fn register(
     id: *const GUID,
@@ -52,30 +108,23 @@ unsafe extern "system" fn register(
     let owner = stop::caller();
     // SAFETY: the driver's GUID.
     let id = unsafe { *id };
-    let registered = {
+    let provider = Provider {
+        id,
+        owner,
+        callback: enabled,
+        context: context.expose_provenance(),
+    };
+    let (registered, session) = {
         let mut state = STATE.lock();
         state.next = state.next.wrapping_add(8);
         let registered = state.next;
-        state.providers.insert(registered, Provider { id, owner });
-        registered
+        state.providers.insert(registered, provider);
+        (registered, state.session)
     };
     // SAFETY: the driver's variable.
     unsafe { handle.write(registered) };
-    if let Some(routine) = enabled {
-        callback::run_here("ETW enable callback", routine as usize, || {
-            // SAFETY: the driver's callback with its own context.
-            unsafe {
-                routine(
-                    &raw const id,
-                    ENABLE,
-                    ALL_LEVELS,
-                    u64::MAX,
-                    0,
-                    core::ptr::null_mut(),
-                    context,
-                );
-            };
-        });
+    if session.level != 0 {
+        announce(provider, session);
     }
     STATUS_SUCCESS
 }
@@ -88,12 +137,19 @@ unsafe extern "system" fn unregister(handle: u64) -> NTSTATUS {
     }
 }
 
-unsafe extern "system" fn event_enabled(handle: u64, _descriptor: *const EVENT_DESCRIPTOR) -> u8 {
-    u8::from(STATE.lock().providers.contains_key(&handle))
+fn is_enabled(handle: u64, level: u8, keyword: u64) -> bool {
+    let state = STATE.lock();
+    state.providers.contains_key(&handle) && state.session.takes(level, keyword)
 }
 
-unsafe extern "system" fn provider_enabled(handle: u64, _level: u8, _keyword: u64) -> u8 {
-    u8::from(STATE.lock().providers.contains_key(&handle))
+unsafe extern "system" fn event_enabled(handle: u64, descriptor: *const EVENT_DESCRIPTOR) -> u8 {
+    // SAFETY: the driver's descriptor.
+    let descriptor = unsafe { descriptor.read() };
+    u8::from(is_enabled(handle, descriptor.Level, descriptor.Keyword))
+}
+
+unsafe extern "system" fn provider_enabled(handle: u64, level: u8, keyword: u64) -> u8 {
+    u8::from(is_enabled(handle, level, keyword))
 }
 
 unsafe extern "system" fn set_information(
@@ -105,11 +161,26 @@ unsafe extern "system" fn set_information(
     STATUS_SUCCESS
 }
 
-/// Keeps an event made of these pieces.
-fn record(handle: u64, descriptor: [u8; 16], pieces: &mut dyn Iterator<Item = &[u8]>) -> NTSTATUS {
+/// Keeps an event made of these pieces, each with what it is, if the session takes it.
+fn record(handle: u64, descriptor: [u8; 16], pieces: &mut dyn Iterator<Item = (&[u8], u32)>) -> NTSTATUS {
+    let [_, _, _, _, level, _, _, _, keyword @ ..] = descriptor;
+    let session = {
+        let state = STATE.lock();
+        if !state.providers.contains_key(&handle) {
+            return STATUS_INVALID_HANDLE;
+        }
+        state.session
+    };
+    if !session.takes(level, u64::from_le_bytes(keyword)) {
+        return STATUS_SUCCESS;
+    }
     let mut event = Event::new_zeroed();
     let mut used = 0usize;
-    for piece in pieces {
+    let mut told = event.pieces.iter_mut();
+    for (piece, kind) in pieces {
+        if let Some(told) = told.next() {
+            *told = [u32::try_from(piece.len()).unwrap_or(u32::MAX), kind];
+        }
         let room = event.data.get_mut(used..).unwrap_or_default();
         room.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
         used = used.saturating_add(piece.len());
@@ -147,10 +218,15 @@ unsafe fn write_pieces(
         unsafe { core::slice::from_raw_parts(data, count as usize) }
     };
     #[allow(clippy::cast_possible_truncation, reason = "an address")]
-    let mut bytes = pieces.iter().filter(|piece| piece.Size != 0).map(|piece| {
+    let mut bytes = pieces.iter().map(|piece| {
         let start: *const u8 = core::ptr::with_exposed_provenance(piece.Ptr as usize);
-        // SAFETY: the driver says where its data is, and how long.
-        unsafe { core::slice::from_raw_parts(start, piece.Size as usize) }
+        let bytes: &[u8] = if piece.Size == 0 {
+            &[]
+        } else {
+            // SAFETY: the driver says where its data is, and how long.
+            unsafe { core::slice::from_raw_parts(start, piece.Size as usize) }
+        };
+        (bytes, piece.Reserved)
     });
     record(handle, descriptor, &mut bytes)
 }
@@ -211,7 +287,7 @@ unsafe extern "system" fn write_string(
     }
     // SAFETY: as just counted.
     let bytes = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), length.wrapping_mul(2)) };
-    record(handle, descriptor, &mut core::iter::once(bytes))
+    record(handle, descriptor, &mut core::iter::once((bytes, 0)))
 }
 
 unsafe extern "system" fn activity(_control: u32, _id: *mut GUID) -> NTSTATUS {

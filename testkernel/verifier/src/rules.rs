@@ -83,6 +83,7 @@ static RULES: &[&[Rule]] = rules! {
     ],
     PASSIVE..PASSIVE Status => [
         EtwRegister
+        EtwSetInformation
         IoCreateSymbolicLink
         IoGetDeviceInterfaces
         IoGetDeviceObjectPointer

@@ -98,7 +98,7 @@ fn writes(rounds: usize, threads: usize, rows: &mut Vec<Row>) {
 /// Reading the records of a full ring.
 fn reads(rounds: usize, rows: &mut Vec<Row>) {
     let rings = Rings::new(Heap, 1, RECORDS).expect("memory");
-    assert!((0..RECORDS).all(|number| rings.write(0, &record(number))));
+    assert!((0..RECORDS).all(|number| rings.write(0, &record(number)).is_some()));
     let mut out = vec![record(0); RECORDS];
     let race = Race::run(
         dose(rounds),

@@ -85,14 +85,15 @@ impl<M: Memory + Copy> Rings<M> {
         })?))
     }
 
-    /// Writes a record to the ring of `cpu`; its `sequence` and `cpu` are filled in when it is read. False when it was dropped.
+    /// Writes a record to the ring of `cpu`, and returns its sequence number, which is filled in, as is `cpu`, when it is read.
+    /// `None` when it was dropped.
     #[inline]
-    pub fn write(&self, cpu: usize, record: &AuditRecord) -> bool {
+    pub fn write(&self, cpu: usize, record: &AuditRecord) -> Option<u64> {
         let processor = self.0.get(cpu);
         processor.decided.fetch_add(1, Ordering::Relaxed);
         let [_, words @ ..]: &[u64; WORDS] = zerocopy::transmute_ref!(record);
         let written = processor.ring.write(words);
-        if !written {
+        if written.is_none() {
             processor.dropped_busy.fetch_add(1, Ordering::Relaxed);
         }
         written

@@ -91,6 +91,8 @@ happenings! {
     Healthy = 40, Lifecycle, "healthy";
     /// Policy changes are refused from now on.
     Locked = 41, Lifecycle, "locked";
+    /// The driver is about to be unloaded. Only a tracing session hears of it: the rings go too.
+    Stopping = 42, Lifecycle, "stopping";
 }
 
 impl Happened {

@@ -70,17 +70,17 @@ impl<const W: usize, M: Memory> Ring<W, M> {
         (unsafe { self.slots.get_unchecked(index) }, lap.wrapping_mul(2))
     }
 
-    /// Writes a record over the oldest one. False when that one's writer, who began a whole round ago, has still not finished:
-    /// then the record is dropped and takes no sequence number.
+    /// Writes a record over the oldest one, and returns its sequence number. `None` when that one's writer, who began a whole round
+    /// ago, has still not finished: then the record is dropped and takes no number.
     #[inline]
-    pub(super) fn write(&self, words: &[u64; W]) -> bool {
+    pub(super) fn write(&self, words: &[u64; W]) -> Option<u64> {
         let mut head = self.head.load(Ordering::Relaxed);
         let (slot, mark) = loop {
             let (slot, mark) = self.place(head);
             // Acquire: the former writer's words come before ours. A greater mark means that `head` has moved on, and then the
             // exchange fails.
             if slot.mark.load(Ordering::Acquire) < mark {
-                return false;
+                return None;
             }
             let next = head.wrapping_add(1);
             match self
@@ -97,7 +97,7 @@ impl<const W: usize, M: Memory> Ring<W, M> {
             cell.store(*word, Ordering::Relaxed);
         }
         slot.mark.store(mark.wrapping_add(2), Ordering::Release);
-        true
+        Some(head)
     }
 
     fn read(&self, sequence: u64) -> Read<W> {

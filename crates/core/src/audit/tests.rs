@@ -38,7 +38,7 @@ fn every_reader_sees_every_record_in_order() {
     let rings = TestRings::new(&HEAP, 2, 8).unwrap();
     let mut early = rings.from_now(&HEAP).unwrap();
     for number in 0..6 {
-        assert!(rings.write((number % 2) as usize, &numbered(number)));
+        assert!(rings.write((number % 2) as usize, &numbered(number)).is_some());
     }
     let mut late = rings.from_now(&HEAP).unwrap();
     let mut oldest = rings.from_oldest(&HEAP).unwrap();
@@ -84,7 +84,7 @@ fn a_small_output_takes_turns_between_processors() {
 #[test]
 fn the_writers_books_balance() {
     let rings = TestRings::new(&HEAP, 2, 4).unwrap();
-    (0..10).for_each(|number| assert!(rings.write(0, &numbered(number))));
+    (0..10).for_each(|number| assert!(rings.write(0, &numbered(number)).is_some()));
     rings.suppress(1, Suppressed::EndpointBudget);
     rings.suppress(0, Suppressed::EndpointBudget);
     rings.suppress(1, Suppressed::ClientBudget);
@@ -128,7 +128,7 @@ proptest! {
         for (what, many) in steps {
             if let Some(count) = written.get_mut(what) {
                 for _ in 0..many {
-                    prop_assert!(rings.write(what, &numbered(*count * 2 + what as u64)));
+                    prop_assert!(rings.write(what, &numbered(*count * 2 + what as u64)).is_some());
                     *count += 1;
                 }
                 continue;
@@ -187,7 +187,7 @@ fn writers_and_readers_at_once() {
                 scope.spawn(move || {
                     let numbers = (0..rounds).map(|round| round * 4 + writer);
                     numbers
-                        .filter(|number| rings.write((number % 2) as usize, &numbered(*number)))
+                        .filter(|number| rings.write((number % 2) as usize, &numbered(*number)).is_some())
                         .count() as u64
                 })
             })

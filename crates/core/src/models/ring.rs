@@ -15,7 +15,12 @@ fn race(len: usize, writers: &'static [&'static [u64]], reads: usize, preemption
             .iter()
             .map(|numbers| {
                 let ring = ring.clone();
-                thread::spawn(move || numbers.iter().filter(|&&number| ring.write(&[number, !number])).count() as u64)
+                thread::spawn(move || {
+                    numbers
+                        .iter()
+                        .filter(|&&number| ring.write(&[number, !number]).is_some())
+                        .count() as u64
+                })
             })
             .collect();
         let mut next = 0;

@@ -44,20 +44,20 @@ tests! {
 }
 
 /// A reader of what is recorded from its making on.
-struct Reader {
+pub(super) struct Reader {
     guard: Guard,
     begin: AuditReply,
 }
 
 impl Reader {
-    fn from_now() -> Result<Self> {
+    pub(super) fn from_now() -> Result<Self> {
         let mut guard = Guard::open()?;
         let begin = guard.read_audit(audit_flags::FROM_NOW, 0)?.reply;
         Ok(Self { guard, begin })
     }
 
     /// All there is to read.
-    fn rest(&mut self) -> Result<(AuditReply, Vec<AuditEntry>)> {
+    pub(super) fn rest(&mut self) -> Result<(AuditReply, Vec<AuditEntry>)> {
         let mut entries = Vec::new();
         loop {
             let batch = self.guard.read_audit(0, u32::MAX)?;
@@ -390,7 +390,7 @@ fn writers_books(context: &Context) -> Result<()> {
 }
 
 /// Sets `SO_BROADCAST` so often, on so many sockets, as fast as the driver can.
-fn flood(client: &Client<'_>, sockets: u32, iterations: u32) -> Result<()> {
+pub(super) fn flood(client: &Client<'_>, sockets: u32, iterations: u32) -> Result<()> {
     let wish = Bench {
         workload: Workload::Set as u32,
         client: client.id,

@@ -25,6 +25,7 @@ mod scarce;
 mod shim;
 mod state;
 mod stop;
+mod trace;
 mod transparent;
 pub(crate) mod vectors;
 
@@ -60,6 +61,7 @@ pub(crate) const ALL: &[&[Test]] = &[
     shim::TESTS,
     transparent::TESTS,
     state::TESTS,
+    trace::TESTS,
     hostile::TESTS,
     scarce::TESTS,
     asks::OPTIONS,

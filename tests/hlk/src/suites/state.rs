@@ -60,6 +60,24 @@ fn restart(between: impl FnOnce(&Key, &Key) -> Result<()>) -> Result<()> {
     changed
 }
 
+/// Stops and starts it with all that was stored damaged.
+pub(super) fn restart_damaged() -> Result<()> {
+    restart(|_, state| SLOTS.iter().try_for_each(|name| damage(state, name)))
+}
+
+/// Stops and starts it with the kill switch.
+pub(super) fn restart_off() -> Result<()> {
+    restart(|parameters, _| parameters.set_text("Mode", "Off"))
+}
+
+/// Stops and starts it without the kill switch.
+pub(super) fn restart_on() -> Result<()> {
+    restart(|parameters, _| {
+        parameters.remove("Mode");
+        Ok(())
+    })
+}
+
 /// Loads a policy and waits until it is stored; its hash.
 fn load(policy: &str) -> Result<u64> {
     let mut guard = Guard::open()?;
@@ -167,7 +185,7 @@ fn damaged_state(context: &Context) -> Result<()> {
     let _tidy = Tidy;
     load(&denies("SO_BROADCAST"))?;
     load(&denies("SO_RCVBUF"))?;
-    restart(|_, state| SLOTS.iter().try_for_each(|name| damage(state, name)))?;
+    restart_damaged()?;
     let mut guard = Guard::open()?;
     let found = guard.status()?;
     check::equal(
@@ -188,7 +206,7 @@ fn damaged_state(context: &Context) -> Result<()> {
 fn kill_switch(context: &Context) -> Result<()> {
     let _tidy = Tidy;
     let hash = load(&denies("SO_BROADCAST"))?;
-    restart(|parameters, _| parameters.set_text("Mode", "Off"))?;
+    restart_off()?;
     let off = (|| {
         let mut guard = Guard::open()?;
         let status = guard.status()?;
@@ -217,10 +235,7 @@ fn kill_switch(context: &Context) -> Result<()> {
         let decisions = entries.iter().filter(|entry| entry.kind == Kind::Decision as u8);
         check::equal("decisions recorded", decisions.count(), 0)
     })();
-    restart(|parameters, _| {
-        parameters.remove("Mode");
-        Ok(())
-    })?;
+    restart_on()?;
     off?;
     check::equal("hash", Guard::open()?.status()?.policy_hash, hash)
 }
