@@ -112,7 +112,7 @@ pub fn event(event: Happened, status: NTSTATUS, generation: u64) {
     record.status = status.cast_unsigned();
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     if !matches!(event, Happened::PolicyStored | Happened::Healthy | Happened::Stopping) {
-        put(record, &[]);
+        put(&record, None);
     } else if trace::listened() {
         trace::write(&record, &[]);
     }
@@ -150,7 +150,7 @@ pub fn client(client: &Client, happened: Happened) {
     let mut record = AuditRecord::new(happened.kind(), system_time());
     record.client = client.id().into();
     record.code = happened as u32;
-    put(record, client.image());
+    put(&record, Some(client));
 }
 
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
@@ -165,24 +165,33 @@ pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;
     }
-    put(record, endpoint.client().image());
+    put(&record, Some(endpoint.client()));
 }
 
-/// Into the rings, and, if it got there, to the sessions that listen. `image` is the client's.
-fn put(mut record: AuditRecord, image: &[u8]) {
+/// Into the rings, and, if it got there, to the sessions that listen.
+fn put(record: &AuditRecord, client: Option<&Client>) {
     // A writer that is preempted in the middle would hold readers up.
     // SAFETY: raising to DISPATCH_LEVEL from at most that.
     let irql = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
     let cpu = processor();
-    let written = guard().rings.write(cpu, &record);
+    let written = guard().rings.write(cpu, record);
     // SAFETY: the level that was raised from.
     unsafe { KeLowerIrql(irql) };
     crate::ioctl::audit_written();
     if let Some(sequence) = written
         && trace::listened()
     {
-        record.sequence = sequence;
-        record.cpu = u16::try_from(cpu).unwrap_or(u16::MAX);
-        trace::write(&record, image);
+        tell(record, cpu, sequence, client);
     }
+}
+
+/// Tells the sessions what a reader of the rings will be told.
+#[cold]
+fn tell(record: &AuditRecord, cpu: usize, sequence: u64, client: Option<&Client>) {
+    let record = AuditRecord {
+        sequence,
+        cpu: u16::try_from(cpu).unwrap_or(u16::MAX),
+        ..*record
+    };
+    trace::write(&record, client.map_or(&[], Client::image));
 }

@@ -155,16 +155,16 @@ impl Type {
         /// So many of them, always.
         const COUNT: u8 = 0x20;
         match self {
-            Self::U8 => (4, None, None),
-            Self::U16 => (6, None, None),
-            Self::U32 => (8, None, None),
-            Self::U64 => (10, None, None),
-            Self::Hex32 => (20, None, None),
-            Self::Hex64 => (21, None, None),
-            Self::FileTime => (17, None, None),
-            Self::NtStatus => (20 | SHOWN, Some(14), None),
-            Self::Bytes16 => (4 | COUNT, None, Some(16)),
-            Self::Utf8 => (23 | SHOWN, Some(35), None),
+            Self::U8 => (0x04, None, None),
+            Self::U16 => (0x06, None, None),
+            Self::U32 => (0x08, None, None),
+            Self::U64 => (0x0A, None, None),
+            Self::Hex32 => (0x14, None, None),
+            Self::Hex64 => (0x15, None, None),
+            Self::FileTime => (0x11, None, None),
+            Self::NtStatus => (0x14 | SHOWN, Some(0x0E), None),
+            Self::Bytes16 => (0x04 | COUNT, None, Some(16)),
+            Self::Utf8 => (0x17 | SHOWN, Some(0x23), None),
         }
     }
 
@@ -252,12 +252,10 @@ struct Writer<const N: usize> {
 )]
 impl<const N: usize> Writer<N> {
     /// Begins with the size of the whole.
+    #[expect(clippy::cast_possible_truncation, reason = "asserted in the first line")]
     const fn new() -> Self {
         assert!(N <= u16::MAX as usize);
-        #[expect(clippy::cast_possible_truncation, reason = "as just asserted")]
-        let mut new = Self { bytes: [0; N], at: 0 };
-        new = new.u16(N as u16);
-        new
+        Self { bytes: [0; N], at: 0 }.u16(N as u16)
     }
 
     const fn byte(mut self, byte: u8) -> Self {

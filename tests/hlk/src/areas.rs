@@ -97,6 +97,7 @@ const AREAS: [Area; 13] = [
         "Audit",
         &[
             "audit::",
+            "trace::",
             "record::life",
             "record::resets",
             "loss::is_audited",

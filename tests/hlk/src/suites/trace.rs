@@ -10,6 +10,7 @@ use testkernel_check::verifier::{Event, Verifier, text};
 use wskguard_abi::AuditEntry;
 use wskguard_core::audit::Happened;
 use wskguard_core::trace::{PROVIDER_ID, PROVIDER_NAME, keywords};
+use wskguardctl::audit::Cursor;
 use zerocopy::IntoBytes;
 
 use super::audit::{Reader, flood};
@@ -275,14 +276,21 @@ fn decisions(context: &Context) -> Result<()> {
     denied.fails_with(status::ACCESS_DENIED)?;
     socket.set(SO_RCVBUF, 8192)?;
     denied.at_dispatch().fails_with(status::ACCESS_DENIED)?;
-    let (_, records) = reader.rest()?;
+    let (_, mut records) = reader.rest()?;
+    // The thread may have moved from one processor, and its ring, to another.
+    records.sort_by_key(Cursor::of);
     let events = session.events()?;
     check::equal("records and events", (records.len(), events.len()), (3, 3))?;
+    let listed = Guard::open()?.clients()?;
+    let owner = listed.iter().find(|client| u64::from(client.id) == records[0].client);
+    let owner = owner.context("the client is listed")?;
+    let image = text(&owner.image);
+    check::holds("the client's image is known", !image.is_empty())?;
     for (event, record) in events.iter().zip(&records) {
         same(event, record)?;
         check::equal("name", event.name.as_str(), "Decision")?;
         check::equal("keyword", event.keyword, keywords::DECISION)?;
-        check::equal("client", event.text("clientImage").as_str(), "probe.sys")?;
+        check::equal("client", event.text("clientImage"), image.clone())?;
     }
     let told: Vec<_> = events
         .iter()

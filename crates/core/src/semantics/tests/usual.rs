@@ -17,8 +17,14 @@ const PHASES: [Phase; 9] = [
 ];
 const MODES: [Mode; 4] = [Mode::Off, Mode::Audit, Mode::Compat, Mode::Strict];
 
+/// How many of the cases Miri, which is slow, goes through: one in so many.
+const THIN: u32 = if cfg!(miri) { 499 } else { 1 };
+/// Fewer usual ones than that would mean that the tests see nothing.
+const ENOUGH: u32 = 100_000 / THIN / 2;
+
 /// Every kind of endpoint, in every phase, with every state that matters to a usual request.
 fn each(mut see: impl FnMut(&EndpointFacts, &OptionState, Phase)) {
+    let mut number = 0_u32;
     let states = [
         after(&[]),
         after(&[(Opt::ReuseAddr, &[1, 0, 0, 0]), (Opt::RcvBuf, &[1, 0, 0, 0])]),
@@ -48,7 +54,10 @@ fn each(mut see: impl FnMut(&EndpointFacts, &OptionState, Phase)) {
                     };
                     for phase in PHASES {
                         for state in &states {
-                            see(&facts, state, phase);
+                            number += 1;
+                            if number % THIN == 0 {
+                                see(&facts, state, phase);
+                            }
                         }
                     }
                 }
@@ -90,7 +99,7 @@ fn of_sets() {
             }
         }
     });
-    assert!(usual > 100_000, "{usual}");
+    assert!(usual > ENOUGH, "{usual}");
 }
 
 #[test]
@@ -121,7 +130,7 @@ fn of_gets() {
             }
         }
     });
-    assert!(usual > 100_000, "{usual}");
+    assert!(usual > ENOUGH, "{usual}");
 }
 
 /// What clients do all the time is usual.
