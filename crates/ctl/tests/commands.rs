@@ -431,10 +431,38 @@ fn metrics() {
     assert_snapshot!(printed);
     let file = path("wskguard.prom", b"");
     run(&["metrics", "--output", &file], &mut replies());
-    assert!(printed.contains(&std::fs::read_to_string(&file).unwrap()));
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(printed.contains(&written));
+    exporter_reads(&written);
     assert_snapshot!(
         "metrics_absent",
         run(&["metrics"], &mut Recording::closed(TransportError::Absent))
+    );
+}
+
+/// As Prometheus and the exporter's collector do: each sample is understood, and has its family's type.
+fn exporter_reads(text: &str) {
+    use prometheus_parse::Value;
+    let read = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(read.samples.len(), samples);
+    for sample in &read.samples {
+        let counts = sample.metric.ends_with("_total");
+        let typed = match sample.value {
+            Value::Counter(_) => counts,
+            Value::Gauge(_) => !counts,
+            _ => false,
+        };
+        assert!(typed, "{sample:?}");
+    }
+    let hits = read
+        .samples
+        .iter()
+        .find(|sample| sample.labels.get("index") == Some("3"));
+    let hits = hits.expect("the default rule's hits");
+    assert_eq!(
+        (hits.labels.get("rule"), &hits.value),
+        (Some("(default)"), &Value::Counter(18.0))
     );
 }
 

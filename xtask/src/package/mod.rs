@@ -5,6 +5,8 @@ mod authenticode;
 mod scripts;
 mod sign;
 mod test;
+#[cfg(test)]
+mod tracing;
 
 use std::{
     fs,
