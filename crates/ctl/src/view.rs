@@ -329,6 +329,8 @@ mod tests {
         policy_diff: wskguard_policy::Diff,
         /// `policy explain`: one document.
         policy_explain: wskguard_policy::Explanation,
+        /// `policy lock`: one document.
+        policy_lock: schemas::Lock,
         /// `stop`: one document.
         stop: schemas::Stop,
         /// Every failure: one line on stderr.
