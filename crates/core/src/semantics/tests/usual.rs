@@ -55,7 +55,7 @@ fn each(mut see: impl FnMut(&EndpointFacts, &OptionState, Phase)) {
                     for phase in PHASES {
                         for state in &states {
                             number += 1;
-                            if number % THIN == 0 {
+                            if number.is_multiple_of(THIN) {
                                 see(&facts, state, phase);
                             }
                         }
