@@ -23,7 +23,7 @@ mod policy;
 mod record;
 mod scarce;
 mod shim;
-mod state;
+pub(crate) mod state;
 mod stop;
 mod trace;
 mod transparent;

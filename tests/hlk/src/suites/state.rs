@@ -78,6 +78,14 @@ pub(super) fn restart_on() -> Result<()> {
     })
 }
 
+/// Stops and starts it without the kill switch, and with no start counted that was not healthy.
+pub(crate) fn restart_healthy() -> Result<()> {
+    restart(|parameters, state| {
+        parameters.remove("Mode");
+        state.set_number(STARTS, 0)
+    })
+}
+
 /// Loads a policy and waits until it is stored; its hash.
 fn load(policy: &str) -> Result<u64> {
     let mut guard = Guard::open()?;
