@@ -160,6 +160,7 @@ impl Worker {
             Workload::Get | Workload::Set => self.control(lean),
             Workload::LocalAddress => self.local_address(lean),
             Workload::CreateClose => self.create_close(&lean),
+            Workload::Crowd => self.crowd(&lean),
             Workload::Datagram => self.datagrams(lean),
             Workload::Echo => self.echo(lean),
             Workload::Send | Workload::Receive => self.one_way(lean),
@@ -282,6 +283,33 @@ impl Worker {
             let socket = self.create(lean, Category::Datagram)?;
             close(lean, socket)
         })
+    }
+
+    fn crowd(&self, lean: &Lean) -> Result<(), NTSTATUS> {
+        let count = self.wish.iterations as usize;
+        let bytes = count
+            .checked_mul(size_of::<PWSK_SOCKET>())
+            .ok_or(STATUS_INVALID_PARAMETER)?;
+        let memory = Buffer::filled(bytes, 0).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let list = memory.data().cast::<PWSK_SOCKET>();
+        let mut opened = Ok(());
+        let mut number = 0_usize;
+        while number < count && opened.is_ok() {
+            opened = self.create(lean, Category::Datagram).map(|socket| {
+                // SAFETY: the memory has room for `count` of them; where it begins nobody promised to align.
+                unsafe { list.wrapping_add(number).write_unaligned(socket) };
+                number = number.wrapping_add(1);
+            });
+        }
+        if opened.is_ok() {
+            ke::sleep(self.wish.pause_ms);
+        }
+        for index in 0..number {
+            // SAFETY: written above.
+            close(lean, unsafe { list.wrapping_add(index).read_unaligned() })?;
+        }
+        self.sums.iterations.fetch_add(number as u64, Ordering::AcqRel);
+        opened
     }
 
     /// A datagram to the next socket and its receive, which was posted first.

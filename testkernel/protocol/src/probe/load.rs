@@ -31,6 +31,8 @@ wire_enum! {
         Send = 6,
         /// A receive on a connection without a host socket, which fails: nothing could arrive.
         Receive = 7,
+        /// No measurement: so many sockets as there are repetitions are opened, stay open for the pause, and are closed.
+        Crowd = 8,
     }
 }
 

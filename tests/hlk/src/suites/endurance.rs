@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use probe_protocol::netio::NULL_PROTOCOL;
-use probe_protocol::probe::{Op, Stress, StressReport};
+use probe_protocol::probe::{Bench, BenchReport, Op, Stress, StressReport, Workload};
 use wskguard_core::counters::Counter;
 use zerocopy::IntoBytes;
 
+use super::load::measure;
 use crate::check;
 use crate::context::Context;
 use crate::guard::{Guard, PERMISSIVE};
@@ -17,12 +18,13 @@ use crate::probe::{Client, Family};
 use crate::runner::tests;
 use crate::status;
 use crate::testkernel::Netio;
-use crate::wsk::SO_BROADCAST;
+use crate::wsk::{SO_BROADCAST, SOL_SOCKET};
 
 tests! {
     "endurance";
     @900 null_sockets, Filtered, "load and faults", "eight threads over sockets without a host socket, while policies are swapped and lists are read; nothing is left";
     @900 real_sockets, Filtered, "load and faults", "as many real sockets at once as the host has, each bound and set";
+    @900 listed_under_load, Filtered, "design §5", "all of very many endpoints are listed, a page at a time, while control requests go on";
 }
 
 const POLICIES: [&str; 4] = [
@@ -158,4 +160,101 @@ fn real_sockets(context: &Context) -> Result<()> {
     }
     check::equal("endpoints", guard.status()?.endpoints, endpoints)?;
     check::equal("host sockets", netio.statistics()?.host_sockets, before.host_sockets)
+}
+
+/// What is asked of sockets that the provider answers for without a host socket.
+fn asked(workload: Workload, iterations: u32, pause: Duration) -> Bench {
+    Bench {
+        workload: workload as u32,
+        client: 0,
+        threads: 1,
+        sockets: 64,
+        iterations,
+        family: Family::V4.number(),
+        code: SO_BROADCAST,
+        level: SOL_SOCKET,
+        protocol: NULL_PROTOCOL,
+        stretch: 16,
+        pause_ms: u32::try_from(pause.as_millis()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Lists all endpoints until it is told to end: how often, and the largest page.
+fn keep_listing(end: &AtomicBool, least: u64) -> Result<(u64, usize)> {
+    let mut guard = Guard::open()?;
+    let (mut lists, mut largest) = (0, 0);
+    while !end.load(Ordering::Relaxed) {
+        let mut endpoints = guard.endpoints();
+        let (mut seen, mut last) = (0_u64, None);
+        loop {
+            let page = endpoints.next_page()?;
+            if page.is_empty() {
+                break;
+            }
+            largest = largest.max(size_of_val(page.as_slice()));
+            for endpoint in page {
+                check::holds("in order, hence once", last.is_none_or(|before| before < endpoint.id))?;
+                last = Some(endpoint.id);
+                seen += 1;
+            }
+        }
+        check::holds(&format!("{seen} listed of at least {least}"), seen >= least)?;
+        lists += 1;
+    }
+    Ok((lists, largest))
+}
+
+fn listed_under_load(context: &Context) -> Result<()> {
+    let count: u32 = if context.extended() { 1_000_000 } else { 20_000 };
+    let rounds = if context.extended() { 7 } else { 1 };
+    let pause = Duration::from_secs(if context.extended() { 60 } else { 3 });
+    let mut guard = context.guard()?;
+    guard.load(PERMISSIVE)?;
+    let client = context.attach()?;
+    let crowded = context.another_session()?;
+    let npi = context.npi();
+    let crowd = thread::spawn(move || -> Result<()> {
+        let client = crowded.attach(npi)?;
+        let wish = Bench {
+            client: client.id,
+            ..asked(Workload::Crowd, count, pause)
+        };
+        let report: BenchReport = crowded.ask_for(Op::Bench, &[wish.as_bytes()], 600_000)?;
+        check::status("crowd", report.status, status::SUCCESS)?;
+        client.detach(5000)?;
+        crate::context::finish(&crowded)
+    });
+    while guard.status()?.endpoints < count.into() && !crowd.is_finished() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let set = asked(Workload::Set, 65_536, Duration::ZERO);
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut lists, mut page) = (0, 0);
+    for _ in 0..rounds {
+        alone.push(measure(&client, &set)?.median);
+        let end = AtomicBool::new(false);
+        let listed = thread::scope(|scope| -> Result<_> {
+            let lister = scope.spawn(|| keep_listing(&end, count.into()));
+            thread::sleep(Duration::from_millis(10));
+            let report = measure(&client, &set);
+            end.store(true, Ordering::Relaxed);
+            let listed = lister.join().map_err(|_| anyhow!("the lister panicked"))??;
+            beside.push(report?.median);
+            Ok(listed)
+        })?;
+        lists += listed.0;
+        page = page.max(listed.1);
+    }
+    check::holds("all were open all the time", guard.status()?.endpoints >= count.into())?;
+    crowd.join().map_err(|_| anyhow!("the crowd panicked"))??;
+    let middle = |values: &mut Vec<u64>| {
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    let (alone, beside) = (middle(&mut alone), middle(&mut beside));
+    println!(
+        "      {count} endpoints listed {lists} times in pages of {page} bytes; a set takes {:.2} of the time without",
+        beside as f64 / alone as f64
+    );
+    check::holds("listed while requests went on", lists >= rounds)
 }
