@@ -228,11 +228,23 @@ fn listed_under_load(context: &Context) -> Result<()> {
         thread::sleep(Duration::from_millis(20));
     }
     let set = asked(Workload::Set, 65_536, Duration::ZERO);
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut idle, mut busy, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let (mut lists, mut page) = (0, 0);
     for _ in 0..rounds {
-        alone.push(measure(&client, &set)?.median);
+        idle.push(measure(&client, &set)?.median);
         let end = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Another thread that is busy without asking the filter for anything: what a shared processor costs.
+            scope.spawn(|| {
+                while !end.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let report = measure(&client, &set);
+            end.store(true, Ordering::Relaxed);
+            report.map(|report| busy.push(report.median))
+        })?;
+        end.store(false, Ordering::Relaxed);
         let listed = thread::scope(|scope| -> Result<_> {
             let lister = scope.spawn(|| keep_listing(&end, count.into()));
             thread::sleep(Duration::from_millis(10));
@@ -251,10 +263,13 @@ fn listed_under_load(context: &Context) -> Result<()> {
         values.sort_unstable();
         values[values.len() / 2]
     };
-    let (alone, beside) = (middle(&mut alone), middle(&mut beside));
+    let (idle, busy, beside) = (middle(&mut idle), middle(&mut busy), middle(&mut beside));
+    let ratio = |to: u64| beside as f64 / to as f64;
     println!(
-        "      {count} endpoints listed {lists} times in pages of {page} bytes; a set takes {:.2} of the time without",
-        beside as f64 / alone as f64
+        "      {count} endpoints listed {lists} times in pages of {page} bytes; a set takes {:.2} of what it takes beside \
+         another busy thread, {:.2} of what it takes alone",
+        ratio(busy),
+        ratio(idle)
     );
     check::holds("listed while requests went on", lists >= rounds)
 }

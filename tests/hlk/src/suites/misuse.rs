@@ -171,6 +171,11 @@ fn null_addresses(context: &Context) -> Result<()> {
         near.bind(Family::V4.loopback(0))?;
         let connect = near.connect_call(Family::V4.loopback(9)).null_address().run()?;
         trace.note("connect", &connect);
+        let both = client.call(Function::SocketConnect).numbers([0, 1, 6, 0]);
+        trace.note(
+            "socket connect",
+            &both.null_address().address2(Family::V4.loopback(9)).run()?,
+        );
         let set = near.control(0, SO_REUSEADDR, SOL_SOCKET).input_kind(Input::Null, &[]);
         trace.note("set of NULL with a length", &set.sized_input(4).run()?);
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Result, bail};
-use probe_protocol::probe::{Function, Happening, Reactions, Slots};
+use probe_protocol::probe::{Category, Function, Happening, Reactions, Slots};
 use wskguard_abi::status_flags;
 use wskguardctl::driver::Error;
 
@@ -38,6 +38,7 @@ tests! {
     deny_bind_by_address, Filtered, "POLICY.md address", "wildcard, loopback and ephemeral binds are told apart";
     deny_bind_of_socket_connect, Filtered, "POLICY.md request", "the bind inside WskSocketConnect is judged as well";
     exclusive_bind, Filtered, "POLICY.md exclusive", "the option reads back 1, and a second bind fails in spite of SO_REUSEADDR";
+    exclusive_bind_of_each, Filtered, "POLICY.md exclusive", "a bind that is made exclusive, of every category that binds";
     initial_on_socket, Filtered, "POLICY.md Initial options", "a new socket has all initial options that match, and only those";
     initial_on_accept, Filtered, "POLICY.md Initial options", "a socket from WskAccept has them";
     initial_on_accept_event, Filtered, "POLICY.md Initial options", "a socket from WskAcceptEvent has them soon";
@@ -422,6 +423,17 @@ fn exclusive_bind(context: &Context) -> Result<()> {
     check::equal("without the rule", other.get(SO_EXCLUSIVEADDRUSE)?, 0)
 }
 
+fn exclusive_bind_of_each(context: &Context) -> Result<()> {
+    let client = context.attach()?;
+    let _policy = rule("request = \"bind\"\naction = \"exclusive\"\n")?;
+    for category in [Category::Listen, Category::Connection, Category::Stream] {
+        let socket = client.socket(category, Family::V4, Reactions::default())?;
+        socket.bind(Family::V4.loopback(0))?;
+        check::equal(&format!("{category:?}"), socket.get(SO_EXCLUSIVEADDRUSE)?, 1)?;
+    }
+    Ok(())
+}
+
 fn initial_on_socket(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let policy = InForce::load(
@@ -477,7 +489,7 @@ fn initial_on_accept_event(context: &Context) -> Result<()> {
         ..Reactions::default()
     };
     let events = context.probe.events();
-    let listener = client.socket(probe_protocol::probe::Category::Listen, Family::V4, reactions)?;
+    let listener = client.socket(Category::Listen, Family::V4, reactions)?;
     let address = listener
         .bind(Family::V4.loopback(0))?
         .enable(WSK_EVENT_ACCEPT)?

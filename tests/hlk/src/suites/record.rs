@@ -27,6 +27,7 @@ tests! {
     life_is_not_noise, Filtered, "decisions and records", "endpoints come and go unrecorded where only changes are";
     resets, Filtered, "interposition", "a lost connection leaves a record, with its cause as far as it is known";
     foreign_values, Filtered, "decisions and records", "rules judge four-byte values of options outside the catalogue";
+    watched_data, Filtered, "interposition", "strict, with keep-alive: sends and receives of either kind are watched, and carry their data";
     data_after_keepalive_failure, Filtered, "interposition", "strict: sends and receives fail as not connected as well, and only there";
     connect_in_steps_decides_the_bind, Filtered, "interposition", "WskSocketConnect in steps: the bind is decided on the options set before it";
     connect_made_exclusive, Filtered, "interposition", "WskSocketConnect under a rule for an exclusive bind is carried out";
@@ -266,6 +267,28 @@ fn foreign_values(context: &Context) -> Result<()> {
             asked,
             vec![(0, Done::Forwarded as u8), (1, Done::Denied as u8)],
         )
+    })
+}
+
+fn watched_data(context: &Context) -> Result<()> {
+    under(context, "strict", "", |_, client| {
+        for category in [Category::Connection, Category::Stream] {
+            let (listener, address) = client.listener(Family::V4)?;
+            let near = client.socket(category, Family::V4, Reactions::default())?;
+            near.bind(Family::V4.loopback(0))?;
+            let accept = listener.accept_call(Reactions::default()).start()?;
+            near.connect(address)?;
+            let far = listener.accepted(&accept.wait()?.checked_ok()?)?;
+            near.set(SO_KEEPALIVE, 1)?;
+            near.send(b"out")?;
+            check::equal("sent", far.receive_all(3)?, b"out".to_vec())?;
+            near.call(Function::SendEx).input(b"ex").ok()?;
+            check::equal("sent ex", far.receive_all(2)?, b"ex".to_vec())?;
+            far.send(b"back")?;
+            check::equal("received", near.receive_all(2)?, b"ba".to_vec())?;
+            near.call(Function::ReceiveEx).output(2).flag(2).ok()?;
+        }
+        Ok(())
     })
 }
 
