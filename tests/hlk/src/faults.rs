@@ -44,12 +44,16 @@ const MOST_RUNS: usize = 300;
 /// What a call answers that has failed for want of resources, as the suite's errors say it.
 const EXHAUSTED: [&str; 3] = ["INSUFFICIENT_RESOURCES", "os error 1450", "-1073741670"];
 /// What a failure comes to where the interface has no way to say more: the function that failed, and what the suite's error says.
-const INDIRECT: [(&str, &str); 26] = [
+const INDIRECT: [(&str, &str); 29] = [
     // The Network Module Registrar tells a client of no provider, and keeps the status to itself.
     ("NmrClientAttachProvider", "STATUS_NOINTERFACE"),
     ("NmrClientAttachProvider", "bindings: 1 instead of 2"),
     // A client whose image cannot be noted has no name.
-    ("ExAllocatePool2", "among [\"\"]"),
+    ("ExAllocatePool2", "\"\"]"),
+    // One that fails closed asks for its provider and is not given it.
+    ("IoAllocateWorkItem", "Capture: STATUS_NOINTERFACE"),
+    ("ExAllocatePool2", "Capture: STATUS_NOINTERFACE"),
+    ("NmrRegisterClient", "Capture: STATUS_NOINTERFACE"),
     // A shim that cannot tell of itself is not listed as bypassing.
     ("ExAllocatePool2", "bypassing: (0, 0) instead of (0, 1)"),
     ("NmrClientAttachProvider", "bypassing: (0, 0) instead of (0, 1)"),

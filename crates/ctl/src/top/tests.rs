@@ -2,6 +2,9 @@
 
 use ratatui::{Terminal, backend::TestBackend};
 
+#[path = "../../tests/common/picture.rs"]
+mod picture;
+
 use super::{
     model::{Busy, Look},
     screen::draw,
@@ -117,6 +120,46 @@ fn screen(width: u16, height: u16, look: &Look, paused: bool) -> String {
 #[test]
 fn a_look() {
     insta::assert_snapshot!(screen(100, 24, &look(), false));
+}
+
+/// The screen with its colours, as a terminal is told of them.
+fn coloured(width: u16, height: u16, look: &Look) -> String {
+    use std::fmt::Write as _;
+
+    use ratatui::style::{Color, Modifier};
+
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, look, false)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let mut text = String::new();
+    for row in buffer.content.chunks(usize::from(width)) {
+        for cell in row {
+            let color = match cell.fg {
+                Color::Red => "31",
+                Color::Yellow => "33",
+                Color::Cyan => "36",
+                _ => "39",
+            };
+            let bold = if cell.modifier.contains(Modifier::BOLD) {
+                ";1"
+            } else {
+                ""
+            };
+            let dim = if cell.modifier.contains(Modifier::DIM) {
+                ";2"
+            } else {
+                ""
+            };
+            write!(text, "\x1b[0;{color}{bold}{dim}m{}", cell.symbol()).unwrap();
+        }
+        text.push_str("\x1b[0m\n");
+    }
+    text
+}
+
+#[test]
+fn the_picture_in_the_documents() {
+    picture::same("top", &coloured(100, 24, &look()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use probe_protocol::netio::NULL_PROTOCOL;
 use probe_protocol::probe::{Bench, BenchReport, Op, Stress, StressReport, Workload};
 use wskguard_core::counters::Counter;
+use wskguard_core::table::MAX_ENDPOINTS;
 use zerocopy::IntoBytes;
 
 use super::load::measure;
@@ -193,8 +194,12 @@ fn keep_listing(end: &AtomicBool, least: u64) -> Result<(u64, usize)> {
             }
             largest = largest.max(size_of_val(page.as_slice()));
             for endpoint in page {
-                check::holds("in order, hence once", last.is_none_or(|before| before < endpoint.id))?;
-                last = Some(endpoint.id);
+                let place = endpoint.id & u64::from(MAX_ENDPOINTS);
+                check::holds(
+                    "in the table's order, hence once",
+                    last.is_none_or(|before| before < place),
+                )?;
+                last = Some(place);
                 seen += 1;
             }
         }
@@ -206,8 +211,7 @@ fn keep_listing(end: &AtomicBool, least: u64) -> Result<(u64, usize)> {
 
 fn listed_under_load(context: &Context) -> Result<()> {
     let count: u32 = if context.extended() { 1_000_000 } else { 20_000 };
-    let rounds = if context.extended() { 7 } else { 1 };
-    let pause = Duration::from_secs(if context.extended() { 60 } else { 3 });
+    let pause = Duration::from_secs(if context.extended() { 60 } else { 6 });
     let mut guard = context.guard()?;
     guard.load(PERMISSIVE)?;
     let client = context.attach()?;
@@ -224,14 +228,31 @@ fn listed_under_load(context: &Context) -> Result<()> {
         client.detach(5000)?;
         crate::context::finish(&crowded)
     });
-    while guard.status()?.endpoints < count.into() && !crowd.is_finished() {
+    let listed = list_and_set(context, &mut guard, &client, count, || crowd.is_finished());
+    crowd.join().map_err(|_| anyhow!("the crowd panicked"))??;
+    listed
+}
+
+fn list_and_set(
+    context: &Context,
+    guard: &mut Guard,
+    client: &Client<'_>,
+    count: u32,
+    over: impl Fn() -> bool,
+) -> Result<()> {
+    let rounds = if context.extended() { 7 } else { 1 };
+    while guard.status()?.endpoints < count.into() && !over() {
         thread::sleep(Duration::from_millis(20));
     }
-    let set = asked(Workload::Set, 65_536, Duration::ZERO);
+    let set = asked(
+        Workload::Set,
+        if context.extended() { 65_536 } else { 16_384 },
+        Duration::ZERO,
+    );
     let (mut idle, mut busy, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let (mut lists, mut page) = (0, 0);
     for _ in 0..rounds {
-        idle.push(measure(&client, &set)?.median);
+        idle.push(measure(client, &set)?.median);
         let end = AtomicBool::new(false);
         thread::scope(|scope| {
             // Another thread that is busy without asking the filter for anything: what a shared processor costs.
@@ -240,7 +261,7 @@ fn listed_under_load(context: &Context) -> Result<()> {
                     std::hint::spin_loop();
                 }
             });
-            let report = measure(&client, &set);
+            let report = measure(client, &set);
             end.store(true, Ordering::Relaxed);
             report.map(|report| busy.push(report.median))
         })?;
@@ -248,7 +269,7 @@ fn listed_under_load(context: &Context) -> Result<()> {
         let listed = thread::scope(|scope| -> Result<_> {
             let lister = scope.spawn(|| keep_listing(&end, count.into()));
             thread::sleep(Duration::from_millis(10));
-            let report = measure(&client, &set);
+            let report = measure(client, &set);
             end.store(true, Ordering::Relaxed);
             let listed = lister.join().map_err(|_| anyhow!("the lister panicked"))??;
             beside.push(report?.median);
@@ -258,7 +279,6 @@ fn listed_under_load(context: &Context) -> Result<()> {
         page = page.max(listed.1);
     }
     check::holds("all were open all the time", guard.status()?.endpoints >= count.into())?;
-    crowd.join().map_err(|_| anyhow!("the crowd panicked"))??;
     let middle = |values: &mut Vec<u64>| {
         values.sort_unstable();
         values[values.len() / 2]
