@@ -241,7 +241,7 @@ fn list_and_set(
     over: impl Fn() -> bool,
 ) -> Result<()> {
     let rounds = if context.extended() { 7 } else { 1 };
-    while guard.status()?.endpoints < count.into() && !over() {
+    while guard.status()?.endpoints < count && !over() {
         thread::sleep(Duration::from_millis(20));
     }
     let set = asked(
@@ -278,7 +278,7 @@ fn list_and_set(
         lists += listed.0;
         page = page.max(listed.1);
     }
-    check::holds("all were open all the time", guard.status()?.endpoints >= count.into())?;
+    check::holds("all were open all the time", guard.status()?.endpoints >= count)?;
     let middle = |values: &mut Vec<u64>| {
         values.sort_unstable();
         values[values.len() / 2]
