@@ -121,6 +121,9 @@ fn lints(layout: &Layout, logs: &Path, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The companion is built without its live view unless asked for; its tests are to run all the same.
+const LIVE_VIEW: &str = "--features=wskguardctl/top";
+
 fn host_tests(layout: &Layout, logs: &Path, report: &mut Report) {
     let has_nextest = command::output(Command::new("cargo").args(["nextest", "--version"])).is_ok();
     let arguments: &[&[&str]] = if has_nextest {
@@ -130,6 +133,7 @@ fn host_tests(layout: &Layout, logs: &Path, report: &mut Report) {
                 "run",
                 "--locked",
                 "--no-fail-fast",
+                LIVE_VIEW,
                 "--color=never",
                 "--cargo-quiet",
                 "--no-tests=pass",
@@ -137,7 +141,7 @@ fn host_tests(layout: &Layout, logs: &Path, report: &mut Report) {
             &["test", "--locked", "--quiet", "--doc"],
         ]
     } else {
-        &[&["test", "--locked", "--quiet", "--no-fail-fast"]]
+        &[&["test", "--locked", "--quiet", "--no-fail-fast", LIVE_VIEW]]
     };
     for (index, arguments) in arguments.iter().enumerate() {
         let name = format!("cargo {} {}", arguments[0], arguments.last().unwrap_or(&""));
