@@ -331,6 +331,8 @@ mod tests {
         policy_explain: wskguard_policy::Explanation,
         /// `policy lock`: one document.
         policy_lock: schemas::Lock,
+        /// `policy learn`: one document.
+        policy_learn: schemas::Learned,
         /// `stop`: one document.
         stop: schemas::Stop,
         /// Every failure: one line on stderr.

@@ -236,7 +236,7 @@ fn policy_learn() {
         .into_iter()
         .chain([policy(4, &image()), clients()]),
     );
-    assert_snapshot!(run(&["policy", "learn"], &mut recorded.clone()));
+    assert_snapshot!(both(&["policy", "learn"], &recorded));
     let nothing = driver([
         common::status(|_| ()),
         audit(Code::ReadAudit, 0, &[]),

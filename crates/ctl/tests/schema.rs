@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use serde_json::Value;
 
 /// What a command's line is in the schema: the longest of these that it begins with.
-const COMMANDS: [(&str, &str); 14] = [
+const COMMANDS: [(&str, &str); 15] = [
     ("status", "status"),
     ("clients", "clients"),
     ("endpoints", "endpoints"),
@@ -19,6 +19,7 @@ const COMMANDS: [(&str, &str); 14] = [
     ("policy show", "policy-show"),
     ("policy diff", "policy-diff"),
     ("policy explain", "policy-explain"),
+    ("policy learn", "policy-learn"),
     ("policy lock", "policy-lock"),
     ("stop", "stop"),
 ];

@@ -378,7 +378,16 @@ fn numbers(session: &mut Session) -> Result<()> {
     );
     let records = session.run(&["audit", "tail", "--json"])?.stdout;
     fs::write(session.scratch.join("records.jsonl"), records)?;
-    session.people(&["policy", "learn"], 0, &["schema = 1", "[[rule]]"]);
+    session.both(
+        &["policy", "learn"],
+        &["schema = 1", "[[rule]]"],
+        &["policy", "decisions", "from"],
+    );
+    session.json(
+        &["policy", "learn", "--from", "records.jsonl"],
+        0,
+        &["policy", "decisions", "from"],
+    );
     session.people(
         &[
             "policy",

@@ -1,7 +1,11 @@
 //! `policy learn`: a draft from what was recorded. It is text for a person to read; nothing is loaded.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use serde::Serialize;
 use wskguard_core::{
     Category, RequestKind,
     policy::{AddressClass, BindInput, Sharing},
@@ -18,6 +22,20 @@ use crate::{
     names,
 };
 
+/// `policy learn`, for scripts.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Learned {
+    /// The draft, as TOML.
+    pub(crate) policy: String,
+    /// Decisions that it was learned from.
+    pub(crate) decisions: u64,
+    /// The file that they were read from; null: the driver's records.
+    pub(crate) from: Option<String>,
+    /// The file that the draft was written to, if any.
+    pub(crate) output: Option<String>,
+}
+
 pub(super) fn run(context: &mut Context<'_, '_>, args: &LearnArgs) -> Ending {
     let records = match &args.from {
         Some(file) => saved(file)?,
@@ -31,9 +49,21 @@ pub(super) fn run(context: &mut Context<'_, '_>, args: &LearnArgs) -> Ending {
     }
     let count = observed.len();
     let draft = wskguard_policy::learn(&args.name, observed);
-    match &args.output {
-        Some(file) => replace(file, draft.as_bytes())?,
-        None => context.out.raw(draft.as_bytes())?,
+    if let Some(file) = &args.output {
+        replace(file, draft.as_bytes())?;
+    }
+    if context.out.json {
+        let named = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
+        context.out.document(&Learned {
+            policy: draft,
+            decisions: count as u64,
+            from: named(&args.from),
+            output: named(&args.output),
+        })?;
+        return Ok(Exit::Ok);
+    }
+    if args.output.is_none() {
+        context.out.raw(draft.as_bytes())?;
     }
     context.out.hint(&format!(
         "learned from {count} decisions; read the draft before `policy load`"

@@ -37,6 +37,7 @@ pub(crate) mod schemas {
     pub(crate) use super::{
         Failed,
         endpoints::Change,
+        learn::Learned,
         lock::Lock,
         policy::{Check, Load, Shown},
         stop::Stop,
