@@ -233,6 +233,81 @@ fn listed_under_load(context: &Context) -> Result<()> {
     listed
 }
 
+/// What goes on beside the requests that are timed, on the other processor.
+#[derive(Clone, Copy)]
+enum Beside {
+    Nothing,
+    /// Busy without memory and without the filter.
+    Spinning,
+    /// Requests of the same device that do not look at the table.
+    Requests,
+    /// As many records as far apart as endpoints, copied into a page: the memory traffic of listing, without the table.
+    Copying,
+    Listing,
+}
+
+const KINDS: [Beside; 5] = [
+    Beside::Nothing,
+    Beside::Spinning,
+    Beside::Requests,
+    Beside::Copying,
+    Beside::Listing,
+];
+
+/// Bytes from one endpoint to the next, and those that its record is made of: three cache lines.
+const APART: usize = 640;
+const READ: usize = 192;
+
+/// Copies the beginning of each record into a page, until it is told to end.
+fn keep_copying(end: &AtomicBool, memory: &[u8]) {
+    let mut page = [0_u8; 65_536];
+    let mut at = 0;
+    for record in memory.chunks_exact(APART).cycle() {
+        if end.load(Ordering::Relaxed) {
+            break;
+        }
+        page[at..at + READ].copy_from_slice(&record[..READ]);
+        at = (at + READ) % (page.len() - READ);
+        std::hint::black_box(&mut page);
+    }
+}
+
+impl Beside {
+    /// Until it is told to end: how many whole lists, and the largest page.
+    fn keep_on(self, end: &AtomicBool, memory: &[u8], least: u64) -> Result<(u64, usize)> {
+        match self {
+            Self::Nothing => {}
+            Self::Spinning => {
+                while !end.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            }
+            Self::Requests => {
+                let mut guard = Guard::open()?;
+                while !end.load(Ordering::Relaxed) {
+                    guard.counters()?;
+                }
+            }
+            Self::Copying => keep_copying(end, memory),
+            Self::Listing => return keep_listing(end, least),
+        }
+        Ok((0, 0))
+    }
+
+    /// The median time of a stretch of requests meanwhile.
+    fn time(self, client: &Client<'_>, set: &Bench, memory: &[u8], least: u64) -> Result<(u64, (u64, usize))> {
+        let end = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let other = scope.spawn(|| self.keep_on(&end, memory, least));
+            thread::sleep(Duration::from_millis(10));
+            let report = measure(client, set);
+            end.store(true, Ordering::Relaxed);
+            let done = other.join().map_err(|_| anyhow!("the other thread panicked"))??;
+            Ok((report?.median, done))
+        })
+    }
+}
+
 fn list_and_set(
     context: &Context,
     guard: &mut Guard,
@@ -240,56 +315,35 @@ fn list_and_set(
     count: u32,
     over: impl Fn() -> bool,
 ) -> Result<()> {
-    let rounds = if context.extended() { 7 } else { 1 };
+    let (rounds, iterations) = if context.extended() { (11, 65_536) } else { (1, 16_384) };
     while guard.status()?.endpoints < count && !over() {
         thread::sleep(Duration::from_millis(20));
     }
-    let set = asked(
-        Workload::Set,
-        if context.extended() { 65_536 } else { 16_384 },
-        Duration::ZERO,
-    );
-    let (mut idle, mut busy, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    let set = asked(Workload::Set, iterations, Duration::ZERO);
+    let memory = vec![1_u8; count as usize * APART];
+    let mut ratios: [Vec<f64>; KINDS.len()] = Default::default();
     let (mut lists, mut page) = (0, 0);
     for _ in 0..rounds {
-        idle.push(measure(client, &set)?.median);
-        let end = AtomicBool::new(false);
-        thread::scope(|scope| {
-            // Another thread that is busy without asking the filter for anything: what a shared processor costs.
-            scope.spawn(|| {
-                while !end.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-            let report = measure(client, &set);
-            end.store(true, Ordering::Relaxed);
-            report.map(|report| busy.push(report.median))
-        })?;
-        end.store(false, Ordering::Relaxed);
-        let listed = thread::scope(|scope| -> Result<_> {
-            let lister = scope.spawn(|| keep_listing(&end, count.into()));
-            thread::sleep(Duration::from_millis(10));
-            let report = measure(client, &set);
-            end.store(true, Ordering::Relaxed);
-            let listed = lister.join().map_err(|_| anyhow!("the lister panicked"))??;
-            beside.push(report?.median);
-            Ok(listed)
-        })?;
-        lists += listed.0;
-        page = page.max(listed.1);
+        let mut alone = 1.0;
+        for (kind, ratios) in KINDS.into_iter().zip(&mut ratios) {
+            let (median, listed) = kind.time(client, &set, &memory, count.into())?;
+            if matches!(kind, Beside::Nothing) {
+                alone = median.max(1) as f64;
+            }
+            ratios.push(median as f64 / alone);
+            lists += listed.0;
+            page = page.max(listed.1);
+        }
     }
     check::holds("all were open all the time", guard.status()?.endpoints >= count)?;
-    let middle = |values: &mut Vec<u64>| {
-        values.sort_unstable();
+    let [_, spinning, requests, copying, listing] = ratios.map(|mut values| {
+        values.sort_by(f64::total_cmp);
         values[values.len() / 2]
-    };
-    let (idle, busy, beside) = (middle(&mut idle), middle(&mut busy), middle(&mut beside));
-    let ratio = |to: u64| beside as f64 / to as f64;
+    });
     println!(
-        "      {count} endpoints listed {lists} times in pages of {page} bytes; a set takes {:.2} of what it takes beside \
-         another busy thread, {:.2} of what it takes alone",
-        ratio(busy),
-        ratio(idle)
+        "      {count} endpoints listed {lists} times in pages of {page} bytes; beside that a set takes {listing:.3} of what it takes \
+         alone; beside a thread that spins {spinning:.3}, one that asks the device for counters {requests:.3}, one that copies as \
+         much memory {copying:.3}"
     );
     check::holds("listed while requests went on", lists >= rounds)
 }
