@@ -347,13 +347,48 @@ mod tests {
         assert_eq!(PROVIDER, THEIRS.raw_meta());
     }
 
-    #[test]
-    fn metadata_is_self_contained() {
-        for (metadata, name) in [(&DECISION[..], "Decision"), (&DRIVER, "Driver"), (&LIFE, "Life")] {
-            let size = usize::from(u16::from_le_bytes([metadata[0], metadata[1]]));
-            assert_eq!(size, metadata.len());
-            assert!(metadata[3..].starts_with(name.as_bytes()));
+    /// Reads the fields' names, types and lengths as a consumer does.
+    fn fields(mut metadata: &[u8]) -> Vec<(String, u8, Option<u16>)> {
+        fn name(metadata: &mut &[u8]) -> String {
+            let end = metadata.iter().position(|&byte| byte == 0).unwrap();
+            let name = String::from_utf8(metadata[..end].to_vec()).unwrap();
+            *metadata = &metadata[end + 1..];
+            name
         }
+        metadata = &metadata[3..];
+        name(&mut metadata);
+        let mut fields = Vec::new();
+        while !metadata.is_empty() {
+            let name = name(&mut metadata);
+            let (kind, rest) = metadata.split_first().unwrap();
+            metadata = if kind & 0x80 == 0 { rest } else { &rest[1..] };
+            let count = (kind & 0x20 != 0).then(|| u16::from_le_bytes([metadata[0], metadata[1]]));
+            metadata = &metadata[if count.is_some() { 2 } else { 0 }..];
+            fields.push((name, kind & 0x1F, count));
+        }
+        fields
+    }
+
+    #[test]
+    fn metadata_describes_the_record_and_three_texts() {
+        for (metadata, name) in [
+            (DECISION.to_vec(), "Decision"),
+            (describe::<{ event_length("Driver") }>("Driver").to_vec(), "Driver"),
+            (describe::<{ event_length("Life") }>("Life").to_vec(), "Life"),
+        ] {
+            assert_eq!(metadata.len(), event_length(name));
+            assert_eq!(metadata[..2], u16::try_from(metadata.len()).unwrap().to_le_bytes());
+            assert!(metadata[3..].starts_with(name.as_bytes()));
+            let fields = fields(&metadata);
+            assert_eq!(fields.len(), FIELDS.len());
+            let mut bytes = 0;
+            for ((read, _, count), (name, kind)) in fields.iter().zip(FIELDS) {
+                assert_eq!((read.as_str(), *count), (*name, kind.code().2));
+                bytes += kind.bytes();
+            }
+            assert_eq!(bytes, size_of::<AuditRecord>());
+        }
+        assert_eq!(provider::<{ PROVIDER.len() }>(), PROVIDER);
     }
 
     #[test]

@@ -325,3 +325,29 @@ impl Usual {
         Some(mode >= Mode::Compat && (self.known || given))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table is made while compiling, by a walk over two slices at once: each option must have met its own row.
+    #[test]
+    fn each_option_has_its_own_row() {
+        let seen = |usual: &Usual| {
+            let Usual {
+                stored,
+                boolean,
+                known,
+                widened,
+                excludes,
+                sets,
+                gets,
+            } = *usual;
+            (format!("{stored:?}"), boolean, known, widened, excludes, sets.0, gets.0)
+        };
+        for row in &OPTIONS {
+            assert_eq!(seen(Usual::of(row)), seen(&Usual::new(row)), "{}", row.name);
+        }
+        assert!(OPTIONS.iter().any(|row| Usual::of(row).sets.0 != 0));
+    }
+}
