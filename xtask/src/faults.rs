@@ -34,6 +34,9 @@ pub(crate) struct FaultsCommand {
     /// Only under tests whose name contains one of these
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
+    /// Tell calls apart by all the driver's frames, not by where the call is made alone: many more failures
+    #[arg(long)]
+    stacks: bool,
     /// Show every failure and what came of it
     #[arg(long, short)]
     verbose: bool,
@@ -71,11 +74,12 @@ pub(crate) fn run_all(layout: &Layout) -> Result<Outcome> {
     run(layout, &FaultsCommand::default())
 }
 
-/// Under a few tests only.
+/// Under a few tests only, but by every way that leads to a call.
 pub(crate) fn run_short(layout: &Layout) -> Result<Counts> {
     let filter = SHORT.map(str::to_owned).to_vec();
     let command = FaultsCommand {
         filter,
+        stacks: true,
         ..FaultsCommand::default()
     };
     Ok(run(layout, &command)?.counts)
@@ -90,6 +94,9 @@ fn run(layout: &Layout, command: &FaultsCommand) -> Result<Outcome> {
     let list = layout.logs()?.join("fault-sites.txt");
     let mut arguments = vec!["faults".to_owned(), format!("--sites={}", wine_path(&list))];
     arguments.extend(command.filter.iter().map(|text| format!("--filter={text}")));
+    if command.stacks {
+        arguments.push("--stacks".to_owned());
+    }
     if command.verbose {
         arguments.push("--verbose".to_owned());
     }

@@ -32,6 +32,9 @@ pub(crate) struct FaultOptions {
     /// Longest time of one run of a test, in seconds, where the test does not say otherwise
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     limit: u64,
+    /// Tell calls apart by all the driver's frames, not by where the call is made alone: many more failures
+    #[arg(long)]
+    stacks: bool,
     /// Show every failure and what came of it
     #[arg(long, short)]
     verbose: bool,
@@ -146,7 +149,7 @@ impl Sweep {
         let mut wrong = Vec::new();
         for _ in 0..MOST_RUNS {
             let before = self.sites()?;
-            self.verifier.arm(FaultMode::Next, |_| {})?;
+            self.arm_next()?;
             let started = Instant::now();
             let course = run_case(case, &self.services, self.options.limit, SLOWER);
             self.runs += 1;
@@ -208,6 +211,16 @@ impl Sweep {
         wrong
     }
 
+    /// The next call site, or call stack, that has not failed yet is to fail.
+    fn arm_next(&self) -> Result<()> {
+        let stacks = self.options.stacks;
+        Ok(self.verifier.arm(FaultMode::Next, |round| {
+            if !stacks {
+                round.depth = 1;
+            }
+        })?)
+    }
+
     fn sites(&self) -> Result<Vec<FaultSite>> {
         Ok(self.verifier.fault_sites()?)
     }
@@ -218,8 +231,13 @@ impl Sweep {
         self.verifier.arm(FaultMode::Off, |_| {})?;
         let missed = sites.iter().filter(|site| site.failed == 0).count();
         println!(
-            "{} call stacks that can fail, {missed} of them did not; {} failures in {} runs, {} without consequence",
+            "{} {} that can fail, {missed} of them did not; {} failures in {} runs, {} without consequence",
             sites.len(),
+            if self.options.stacks {
+                "call stacks"
+            } else {
+                "call sites"
+            },
             self.failures,
             self.runs,
             self.tolerated
