@@ -268,6 +268,7 @@ pub(crate) unsafe fn complete(irp: *mut IRP) {
             Some(routine) => {
                 // SAFETY: the routine that the driver above set for this IRP.
                 if unsafe { call_routine(routine, device, irp, context) } == STATUS_MORE_PROCESSING_REQUIRED {
+                    irptable::kept(irp);
                     return;
                 }
                 // SAFETY: the routine gave the IRP back.

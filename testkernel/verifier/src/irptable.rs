@@ -12,6 +12,7 @@ use wdk_rtl::irp as inline;
 use wdk_sys::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, SL_PENDING_RETURNED, STATUS_PENDING};
 
 use crate::exports;
+use crate::irp;
 use crate::settings;
 use crate::stop::{self, Code, Stack};
 use crate::sync::Lock;
@@ -39,6 +40,8 @@ struct Record {
     origin: Origin,
     made: Stack,
     visits: Vec<Visit>,
+    /// The thread that moves it upwards: what a location above says of it may be yet to come.
+    completer: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -74,6 +77,7 @@ pub(crate) fn insert(irp: *mut IRP, origin: Origin) {
             [0; _]
         },
         visits: Vec::new(),
+        completer: None,
     };
     let mut state = STATE.lock();
     state.gone.remove(&irp.addr());
@@ -127,6 +131,7 @@ pub(crate) fn enter(irp: *mut IRP, location: i8, _device: *mut DEVICE_OBJECT) ->
     state.visits.insert(id, None);
     if let Some(record) = state.records.get_mut(&irp.addr()) {
         record.visits.push(Visit { id, location });
+        record.completer = None;
     }
     id
 }
@@ -138,6 +143,7 @@ pub(crate) fn passed(irp: *mut IRP, location: i8, status: NTSTATUS, pending: boo
     let Some(record) = records.get_mut(&irp.addr()) else {
         return;
     };
+    record.completer = Some(irp::current_thread().addr());
     record.visits.retain(|visit| {
         if visit.location != location {
             return true;
@@ -147,6 +153,15 @@ pub(crate) fn passed(irp: *mut IRP, location: i8, status: NTSTATUS, pending: boo
         }
         false
     });
+}
+
+/// A completion routine has kept the IRP, which may be elsewhere, or gone, by now.
+pub(crate) fn kept(irp: *mut IRP) {
+    if let Some(record) = STATE.lock().records.get_mut(&irp.addr())
+        && record.completer == Some(irp::current_thread().addr())
+    {
+        record.completer = None;
+    }
 }
 
 /// A dispatch routine has returned.
@@ -206,7 +221,11 @@ fn judge_kept(irp: *mut IRP, record: &Record, visit: u64, returned: NTSTATUS) ->
     let (location, control) = unsafe { ((*irp).CurrentLocation, (*location_at(irp, own.location)).Control) };
     // Of the visit's own location: whoever has the IRP now may be moving it to the next one.
     let marked = u32::from(control) & SL_PENDING_RETURNED != 0;
-    if passed_down || location != own.location {
+    // On another thread, a completion routine may be about to mark it; `passed` tells what comes of that.
+    let on_its_way = record
+        .completer
+        .is_some_and(|thread| thread != irp::current_thread().addr());
+    if passed_down || on_its_way || location != own.location {
         return None;
     }
     match (returned == STATUS_PENDING, marked) {
