@@ -137,6 +137,7 @@ fn heads() {
     assert_eq!(refusal(&change(8, 2)), Some(ImageError::Version { found: 2 }));
     assert!(matches!(refusal(&change(12, 0)), Some(ImageError::Size { .. })));
     assert_eq!(refusal(&change(16, !victim()[16])), Some(ImageError::Hash));
+    assert_eq!(refusal(&vec![0; MAX_IMAGE]), Some(ImageError::Magic));
     assert_eq!(refusal(&vec![0; MAX_IMAGE + 1]), Some(ImageError::TooLarge));
 }
 
@@ -190,6 +191,7 @@ const EDITS: &[Edit] = &[
     ("name beyond the text", |p| p.header.name.count.set(u32::MAX), Section::Header, Fault::Span),
     ("description before the name", |p| p.header.description.start.set(0), Section::Header, Fault::Span),
     ("success as keep-alive failure", |p| p.ranges[0] = range(0, 0), Section::Header, Fault::Value),
+    ("warning as keep-alive failure", |p| p.ranges[0] = range(0xBFFF_FFFF, 0xBFFF_FFFF), Section::Header, Fault::Value),
     ("range as keep-alive failure", |p| p.ranges[0].low.set(0xC000_0000), Section::Header, Fault::Value),
     ("keep-alive failures descend", |p| p.ranges.swap(0, 1), Section::Header, Fault::Order),
     ("probes", |p| p.header.probes.set(MAX_PROBES + 1), Section::Header, Fault::Value),
@@ -223,6 +225,7 @@ const EDITS: &[Edit] = &[
     ("sharing on all requests", |p| p.rules[ALL].sharing = 1, Section::Rules, Fault::Combination),
     ("new on a get", |p| p.rules[DENY].requests = 2, Section::Rules, Fault::Combination),
     ("port on a set", |p| p.rules[BIND].requests = 1, Section::Rules, Fault::Combination),
+    ("old on a bind", |p| port(p).field = FIELD_OLD, Section::Rules, Fault::Combination),
     // Conditions and what they refer to.
     ("conditions of another rule", |p| p.rules[REWRITE].conditions = p.rules[DENY].conditions, Section::Rules, Fault::Span),
     ("conditions beyond the end", |p| p.rules[BIND].conditions.count.set(u32::MAX), Section::Rules, Fault::Span),
@@ -283,6 +286,12 @@ fn range(low: u64, high: u64) -> Range {
         low: low.into(),
         high: high.into(),
     }
+}
+
+/// The condition of the rule for binds.
+fn port(parts: &mut Parts) -> &mut Condition {
+    let on_ports = |condition: &&mut Condition| condition.field == FIELD_PORT;
+    parts.conditions.iter_mut().find(on_ports).unwrap()
 }
 
 fn last<T>(list: &mut [T]) -> &mut T {
@@ -371,6 +380,15 @@ fn edits() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The lowest error of all, for a request and for a connection.
+#[test]
+fn the_lowest_error_is_one() {
+    let mut parts = Parts::of(&victim());
+    parts.rules[DENY].first.set(0xC000_0000);
+    parts.ranges[0] = range(0xC000_0000, 0xC000_0000);
+    assert_eq!(refusal(&parts.build()), None);
 }
 
 /// Hostile as it can be while valid in size: the time stays linear. All conditions of 65 536 rules name the same long list.

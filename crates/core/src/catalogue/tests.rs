@@ -291,6 +291,20 @@ fn wsk() {
     });
 }
 
+/// A set of lengths is made while compiling; this makes each again, alone and with the one before it.
+#[test]
+fn sets_of_lengths() {
+    let mut all = 0;
+    for length in [0, 1, 2, 4, 8, -1] {
+        let LengthSet(one) = LengthSet::of(&[length]);
+        assert_eq!((one.count_ones(), one & all), (1, 0), "{length}");
+        all |= one;
+        assert_eq!(LengthSet::of(&[length, 0]), LengthSet(one | 1), "{length}");
+    }
+    assert_eq!(LengthSet::of(&[0, 1, 2, 4, 8, -1, -1]), LengthSet(all));
+    assert_eq!(LengthSet::of(&[3, 5, 16]), LengthSet::NONE);
+}
+
 #[test]
 fn refusal_of_bad_lengths() {
     column("error_on_bad_len", |row, cell| match row.class {

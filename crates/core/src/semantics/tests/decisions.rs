@@ -71,6 +71,18 @@ fn lengths_by_mode() {
     assert_eq!(refused(decide(Mode::Compat, &state, &endless)).wsa, wsa::ENOBUFS);
 }
 
+/// Where nothing is enforced, a value that is not all there goes down and is not remembered.
+#[test]
+fn half_a_value_is_not_remembered() {
+    for option in [Opt::RcvBuf, Opt::Linger] {
+        let half = forwarded(decide(Mode::Audit, &OptionState::default(), &set(option, &[1, 0])));
+        assert_eq!(half.violation.map(|v| v.reason), Some(Reason::Length));
+        assert_eq!(half.commit, Change::NONE, "{option:?}");
+        let whole = forwarded(decide(Mode::Audit, &OptionState::default(), &set(option, TRUE)));
+        assert_ne!(whole.commit, Change::NONE, "{option:?}");
+    }
+}
+
 #[test]
 fn the_exclusion_is_enforced_before_forwarding() {
     let state = after(&[(Opt::ReuseAddr, TRUE)]);

@@ -47,6 +47,20 @@ fn an_invalid_level() {
     assert!(matches!(strict(&TCP, &request), Plan::Forward(_)));
 }
 
+/// WSK's own options at SOL_SOCKET: a Winsock socket does not know them.
+#[test]
+fn options_of_wsk_sockets_alone() {
+    let socket = winsock::Socket {
+        facts: &TCP,
+        state: &OptionState::default(),
+        phase: Phase::Unbound,
+    };
+    for option in [Opt::WskSecurity, Opt::WskEventCallback] {
+        let refusal = winsock::set(Some(&socket), &set(option, &[0; 16])).unwrap_err();
+        assert_eq!((refusal.reason, refusal.wsa), (Reason::UnknownOption, wsa::ENOPROTOOPT));
+    }
+}
+
 /// SPISET-04: a set that is too short for its number or structure is WSAEFAULT, for every option that has one.
 #[test]
 fn a_length_that_is_too_small() {
