@@ -4,7 +4,9 @@
 //! so it is exact only once they stop, but no counter ever goes back.
 
 use crate::{
+    generation::{Exit, Tally},
     memory::{Array, Memory, Padded, PerCpu},
+    policy::RuleRef,
     sync::{AtomicU64, Ordering},
 };
 
@@ -147,7 +149,8 @@ impl<M: Memory> Counters<M> {
 /// Counters on one padded line.
 const PER_LINE: usize = 16;
 
-/// Hits of every rule of one policy generation, and of its default: made with the generation and freed with it.
+/// Hits of every rule of one policy generation, and of its default: made with the generation and freed with it. They are the counts by
+/// which decisions leave the generation, so nothing else adds to them.
 pub struct RuleHits<M: Memory> {
     cells: Array<Padded<[AtomicU64; PER_LINE]>, M>,
     rules: usize,
@@ -175,15 +178,14 @@ impl<M: Memory> RuleHits<M> {
         self.rules
     }
 
-    /// Counts a decision of rule number `rule`, or of the default (`None`). A rule that does not exist counts nowhere.
+    /// By which the reader leaves whose decision was that of rule `rule`, or of the default. `None` for a rule that does not exist.
     #[inline]
-    pub fn hit(&self, cpu: usize, rule: Option<usize>) {
-        let index = rule.unwrap_or(self.rules);
-        if index <= self.rules
-            && let Some(cell) = self.cell(if cpu < self.cpus { cpu } else { 0 }, index)
-        {
-            cell.fetch_add(1, Ordering::Relaxed);
+    pub fn exit(&self, cpu: usize, rule: RuleRef) -> Option<Exit<'_>> {
+        let index = rule.counter(self.rules);
+        if index > self.rules {
+            return None;
         }
+        self.cell(if cpu < self.cpus { cpu } else { 0 }, index).map(Exit::by)
     }
 
     /// How often rule number `rule`, or the default, decided.
@@ -200,6 +202,14 @@ impl<M: Memory> RuleHits<M> {
     fn cell(&self, cpu: usize, index: usize) -> Option<&AtomicU64> {
         let line = cpu.checked_mul(self.lines)?.checked_add(index / PER_LINE)?;
         self.cells.get(line)?.0.get(index % PER_LINE)
+    }
+}
+
+// SAFETY: the cells are private, and given out as exits only.
+unsafe impl<M: Memory> Tally for RuleHits<M> {
+    fn counted(&self) -> u64 {
+        let cells = self.cells.iter().flat_map(|line| &line.0);
+        cells.fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Acquire)))
     }
 }
 
@@ -241,15 +251,17 @@ mod tests {
         let heap = Heap::new(isize::MAX);
         for rules in [0, 1, 15, 16, 17, 100] {
             let hits = RuleHits::new(&heap, 3, rules).unwrap();
+            let hit = |cpu, rule| hits.exit(cpu, rule).map(Exit::count).is_some();
             for rule in 0..rules {
-                (0..=rule).for_each(|cpu| hits.hit(cpu, Some(rule)));
+                assert!((0..=rule).all(|cpu| hit(cpu, RuleRef(rule as u32))));
             }
-            hits.hit(9, None);
-            hits.hit(0, Some(rules + 1));
+            assert!(hit(9, RuleRef::DEFAULT));
+            assert!(!hit(0, RuleRef(rules as u32 + 1)));
             for rule in 0..rules {
                 assert_eq!(hits.sum(Some(rule)), rule as u64 + 1);
             }
             assert_eq!((hits.sum(None), hits.sum(Some(rules + 1))), (1, 0));
+            assert_eq!(hits.counted(), (1..=rules as u64).sum::<u64>() + 1);
         }
         assert!(RuleHits::new(&heap, 3, usize::MAX).is_none());
     }

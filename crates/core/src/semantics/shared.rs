@@ -55,7 +55,31 @@ impl SharedOptions {
     #[must_use]
     #[inline]
     pub fn flag(&self, flag: Flag) -> bool {
-        Coupled(self.coupled.load(Ordering::Acquire)).get(flag)
+        self.coupled().get(flag)
+    }
+
+    /// The coupled options, now.
+    #[inline]
+    pub(super) fn coupled(&self) -> Coupled {
+        Coupled(self.coupled.load(Ordering::Acquire))
+    }
+
+    /// One number, now; `None` if it was never set.
+    #[must_use]
+    #[inline]
+    pub fn number(&self, number: Number) -> Option<u32> {
+        let given = self.marks.load(Ordering::Acquire) & number.given_bit() != 0;
+        let slot = self.numbers.get(number as usize)?;
+        given.then(|| slot.load(Ordering::Relaxed))
+    }
+
+    /// Whether neither `SO_DEBUG` nor the `PVD_CONFIG` object makes the endpoint different from others.
+    #[must_use]
+    #[inline]
+    pub fn is_ordinary(&self) -> bool {
+        const CONFIG: u32 = marks(0, (u8::MAX, u8::MAX));
+        const ORDINARY: u32 = marks(0, EndpointConfig::DEFAULT.parts());
+        self.marks.load(Ordering::Acquire) & CONFIG == ORDINARY && !self.coupled().get(Flag::Debug)
     }
 
     /// The options now. A number that is seen as set is seen with a value that was set.
@@ -68,7 +92,7 @@ impl SharedOptions {
     pub fn load(&self) -> OptionState {
         let marks = self.marks.load(Ordering::Acquire);
         OptionState {
-            coupled: Coupled(self.coupled.load(Ordering::Acquire)),
+            coupled: self.coupled(),
             numbers: core::array::from_fn(|i| self.numbers.get(i).map_or(0, |n| n.load(Ordering::Relaxed))),
             given: marks as u8,
             config: config_of(marks),

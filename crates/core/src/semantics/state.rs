@@ -137,7 +137,7 @@ impl Coupled {
         self.0 & flag.value_bit() != 0
     }
 
-    const fn given(self, flag: Flag) -> bool {
+    pub(super) const fn given(self, flag: Flag) -> bool {
         self.0 & flag.given_bit() != 0
     }
 
@@ -150,7 +150,7 @@ impl Coupled {
         clippy::cast_possible_truncation,
         reason = "the halves of the word are what is wanted"
     )]
-    const fn linger(self) -> (u16, u16) {
+    pub(super) const fn linger(self) -> (u16, u16) {
         ((self.0 >> 32) as u16, (self.0 >> 48) as u16)
     }
 
