@@ -35,6 +35,7 @@ pub fn at_dispatch() -> bool {
 }
 
 /// What a control request leaves, but for its final status.
+#[inline]
 pub fn control(endpoint: &Endpoint, verdict: &Verdict<'_>, generation: u64, request: &Request<'_>) -> AuditRecord {
     let mut record = common(endpoint, verdict.rule, generation, verdict.refusal, verdict.enforced);
     record.request = request.kind as u8;
@@ -67,6 +68,7 @@ pub fn bind(endpoint: &Endpoint, verdict: &BindVerdict, generation: u64, address
     record
 }
 
+#[inline]
 fn common(
     endpoint: &Endpoint,
     rule: Option<RuleRef>,
@@ -96,6 +98,7 @@ fn common(
 }
 
 /// Fills in whose record it is.
+#[inline]
 pub fn describe(record: &mut AuditRecord, endpoint: &Endpoint) {
     record.endpoint = endpoint.id().0;
     record.client = endpoint.client().id().into();
@@ -126,7 +129,7 @@ pub fn not_wanted(cpu: usize) {
 /// An endpoint came or went: recorded where everything is, or everything of this endpoint.
 pub fn life(endpoint: &Endpoint, happened: Happened) {
     let state = endpoint.options.load();
-    let reading = guard().policy.enter();
+    let reading = guard().policy.look();
     let wanted = decide::records_life(reading.as_ref().map(|generation| &generation.image), &state);
     drop(reading);
     if wanted {

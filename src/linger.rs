@@ -131,7 +131,7 @@ pub fn wanted(endpoint: &Endpoint, phase: Phase) -> Option<u32> {
     }
     let most = guard()
         .policy
-        .enter()
+        .look()
         .map_or(DEFAULT_MAX, |generation| generation.image.settings().linger_max);
     Some(u32::from(seconds).min(most)).filter(|&seconds| seconds > 0)
 }

@@ -4,17 +4,17 @@ use wskguard_core::{
     Mode,
     audit::AuditRecord,
     counters::Counter,
-    decide::{self, Done, Outcome, Verdict},
+    decide::{self, Done, InForce, Outcome, Verdict},
+    generation::Reading,
     policy::{Action, RuleRef},
     semantics::{self, Answer, Change, Request as OptionRequest},
     status::Refusal,
 };
 
-use super::{count_hit, subject};
-use crate::audit;
 use crate::endpoint::Endpoint;
 use crate::guard::guard;
 use crate::policy::{Generation, GenerationRef};
+use crate::{audit, control};
 
 /// What to do with the number that a get returns.
 pub enum OnGet {
@@ -61,87 +61,88 @@ pub enum Decision {
     Refuse(Refusal),
     Succeed,
     Answer(Answer),
-    Forward {
-        commit: Change,
-        input: Option<semantics::Inline>,
-        observe: bool,
-        on_get: Option<OnGet>,
-    },
+    Forward(Forward),
+}
+
+/// What a request that is forwarded means to its endpoint.
+pub struct Forward {
+    pub commit: Change,
+    pub input: Option<semantics::Inline>,
+    pub on_get: Option<OnGet>,
+    pub mode: Mode,
+    /// The completion must be seen.
+    pub observe: bool,
 }
 
 pub struct Decided {
     pub decision: Decision,
-    done: Done,
-    breach: bool,
-    enforced: bool,
-    pub mode: Mode,
     pub record: Option<AuditRecord>,
 }
 
 impl Decided {
-    /// Asks the core, on the generation now in force.
-    pub fn on(endpoint: &Endpoint, request: &OptionRequest<'_>, cpu: usize) -> Self {
-        let state = endpoint.options.load();
-        let reading = guard().policy.enter_on(cpu);
-        let image = reading.as_ref().map(|generation| &generation.image);
-        let verdict: Verdict<'_> = decide::control(image, &subject(endpoint, &state), request);
-        let generation = reading
-            .as_ref()
-            .map_or(0, |generation| count_hit(generation, verdict.rule, cpu));
+    /// Asks the core, on the generation that was entered for this request, and counts what it says.
+    #[inline]
+    pub fn on(
+        reading: Option<Reading<'_, Generation>>,
+        endpoint: &Endpoint,
+        request: &OptionRequest<'_>,
+        cpu: usize,
+    ) -> Self {
+        let generation = reading.as_deref();
+        let policy = generation.map_or_else(InForce::default, Generation::in_force);
+        let verdict = decide::control(policy, endpoint, request);
+        let number = generation.map_or(0, |generation| generation.number);
+        // A rule's map may go with its generation, unless that is kept.
+        let decision = Decision::of(&verdict, generation);
+        control::end(reading, verdict.rule, cpu);
+        count(endpoint, &verdict, cpu);
         let record = verdict
             .record
-            .then(|| audit::control(endpoint, &verdict, generation, request));
-        if record.is_none() {
-            audit::not_wanted(cpu);
-        }
-        let decision = match verdict.outcome {
-            Outcome::Refuse(refusal) => Decision::Refuse(refusal),
-            Outcome::Succeed => Decision::Succeed,
-            Outcome::Answer(answer) => Decision::Answer(answer),
+            .then(|| audit::control(endpoint, &verdict, number, request));
+        Self { decision, record }
+    }
+}
+
+impl Decision {
+    #[inline]
+    fn of(verdict: &Verdict<'_>, generation: Option<&Generation>) -> Self {
+        match verdict.outcome {
+            Outcome::Refuse(refusal) => Self::Refuse(refusal),
+            Outcome::Succeed => Self::Succeed,
+            Outcome::Answer(answer) => Self::Answer(answer),
             Outcome::Forward {
                 commit,
                 input,
                 observe,
                 on_get,
-            } => Decision::Forward {
+            } => Self::Forward(Forward {
                 commit,
                 input,
-                observe: observe || record.is_some(),
                 on_get: on_get
-                    .zip(reading.as_deref())
+                    .zip(generation)
                     .and_then(|(action, generation)| OnGet::of(action, generation, verdict.rule)),
-            },
-        };
-        Self {
-            decision,
-            done: verdict.done,
-            breach: verdict.refusal.is_some(),
-            enforced: verdict.enforced,
-            mode: verdict.mode,
-            record,
+                mode: verdict.mode,
+                observe: observe || verdict.record,
+            }),
         }
     }
+}
 
-    pub fn count(&self, endpoint: &Endpoint, cpu: usize) {
-        endpoint.decided(matches!(self.decision, Decision::Refuse(_)));
-        let counter = match self.done {
-            Done::Denied => Counter::RefusedByPolicy,
-            Done::Refused => Counter::RefusedBySemantics,
-            Done::Clamped => Counter::Clamped,
-            Done::Forced => Counter::Forced,
-            Done::Rewritten => Counter::Rewritten,
-            Done::Answered | Done::Succeeded => Counter::Answered,
-            Done::Forwarded | Done::MadeExclusive | Done::Initial => {
-                if !self.breach {
-                    return;
-                }
-                if self.enforced {
-                    Counter::ContractBreaches
-                } else {
-                    Counter::WouldRefuse
-                }
-            }
-        };
-        guard().count_on(cpu, counter);
-    }
+#[inline]
+fn count(endpoint: &Endpoint, verdict: &Verdict<'_>, cpu: usize) {
+    endpoint.decided(matches!(verdict.outcome, Outcome::Refuse(_)));
+    let counter = match verdict.done {
+        Done::Denied => Counter::RefusedByPolicy,
+        Done::Refused => Counter::RefusedBySemantics,
+        Done::Clamped => Counter::Clamped,
+        Done::Forced => Counter::Forced,
+        Done::Rewritten => Counter::Rewritten,
+        Done::Answered | Done::Succeeded => Counter::Answered,
+        Done::Forwarded | Done::MadeExclusive | Done::Initial => match (verdict.refusal, verdict.enforced) {
+            (None, _) => return,
+            (Some(_), true) => Counter::ContractBreaches,
+            (Some(_), false) => Counter::WouldRefuse,
+        },
+    };
+    guard().count_on(cpu, counter);
 }

@@ -12,18 +12,12 @@ use wskguard_core::{
     semantics::{self, Change, Undo},
 };
 
-use super::decided::OnGet;
-use super::{Arguments, Captured, call, option_request, tell, write_answer};
-use crate::endpoint::EndpointRef;
+use super::decided::{Forward, OnGet};
+use super::{Arguments, Captured, call, option_request, pass_on, receive_ex_callback, tell, write_answer};
+use crate::endpoint::{Endpoint, EndpointRef};
 use crate::guard::guard;
 use crate::request::{Finish, Request, Told};
 use crate::{audit, linger};
-
-/// Bytes that the provider is given instead of the client's.
-pub struct Substitute {
-    pub bytes: [u8; 8],
-    pub length: usize,
-}
 
 /// A request whose completion matters.
 pub struct Observed {
@@ -43,59 +37,91 @@ pub struct Observed {
     pub record: Option<AuditRecord>,
 }
 
-impl Observed {
-    /// Gives it to the provider, with `input` instead of the client's where there is one.
+/// A request that goes to the provider.
+#[derive(Clone, Copy)]
+pub struct Sent<'a> {
+    pub endpoint: &'a Endpoint,
+    pub(super) arguments: &'a Arguments,
+    pub kind: RequestKind,
+    pub irp: PIRP,
+    /// Where it began.
+    pub cpu: usize,
+}
+
+impl Sent<'_> {
+    /// Gives it to the provider, as it came where nothing of it matters.
     ///
     /// # Safety
     /// The client's own arguments and IRP, which went nowhere yet.
-    pub unsafe fn send(mut self, input: Option<Substitute>, irp: PIRP) -> NTSTATUS {
-        if !linger::reserve_for(&self.endpoint, self.commit) {
-            // SAFETY: the client's IRP, or NULL, which went nowhere.
-            return unsafe { tell(&self.endpoint, self.record, irp, STATUS_INSUFFICIENT_RESOURCES, 0) };
+    #[inline]
+    pub unsafe fn send(self, mut captured: Captured, forward: Forward, record: Option<AuditRecord>) -> NTSTATUS {
+        let (endpoint, arguments) = (self.endpoint, self.arguments);
+        // SAFETY: the client's function, in place of which ours goes down.
+        let callback = unsafe { receive_ex_callback(endpoint, arguments, self.kind) };
+        if !forward.observe && forward.input.is_none() && callback.is_none() {
+            guard().count_on(self.cpu, Counter::ForwardedUntouched);
+            // SAFETY: the client's own arguments.
+            return unsafe { pass_on(endpoint, arguments, self.irp) };
         }
-        if self.commit.commits_before() {
-            match self.endpoint.options.commit(self.commit) {
-                Ok(undo) => self.undo = undo,
-                Err(refusal) => {
-                    // Another request was faster: it is this one that breaks the coupling.
-                    let status = refusal.status.0.cast_signed();
-                    // SAFETY: the client's IRP, or NULL, which went nowhere.
-                    return unsafe { tell(&self.endpoint, self.record, irp, status, 0) };
-                }
+        guard().count_on(self.cpu, Counter::Forwarded);
+        if record.is_none() {
+            audit::not_wanted(self.cpu);
+        }
+        // SAFETY: the client's IRP, or NULL, which went nowhere.
+        let refuse = |record, status| unsafe { tell(endpoint, record, self.irp, status, 0) };
+        if !linger::reserve_for(endpoint, forward.commit) {
+            return refuse(record, STATUS_INSUFFICIENT_RESOURCES);
+        }
+        let mut undo = Undo::None;
+        if forward.commit.commits_before() {
+            match endpoint.options.commit(forward.commit) {
+                Ok(made) => undo = made,
+                // Another request was faster: it is this one that breaks the coupling.
+                Err(refusal) => return refuse(record, refusal.status.0.cast_signed()),
             }
         }
-        let copied =
-            input.is_some() || (self.kind != RequestKind::Get && self.arguments.input_size == self.captured.length);
-        if let Some(input) = input {
-            self.captured
-                .replace(input.bytes.get(..input.length).unwrap_or(&input.bytes));
-        }
-        if irp.is_null() {
+        let copied = captured.substitute(forward.input, callback.map(|(ours, _)| ours))
+            || (self.kind != RequestKind::Get && arguments.input_size == captured.length);
+        let observed = |record| Observed {
+            endpoint: endpoint.reference(),
+            arguments: *arguments,
+            captured: captured.copied(),
+            kind: self.kind,
+            mode: forward.mode,
+            commit: forward.commit,
+            undo,
+            on_get: forward.on_get,
+            callback: callback.map(|(_, restore)| restore),
+            has_irp: !self.irp.is_null(),
+            cpu: self.cpu,
+            record,
+        };
+        if self.irp.is_null() {
             // SAFETY: the client's own arguments.
-            return unsafe { self.inline(copied) };
+            return unsafe { observed(record).inline(copied) };
         }
         let Some(request) = guard().spares.take(self.cpu).or_else(Request::allocate) else {
-            self.endpoint.options.undo(self.undo);
+            endpoint.options.undo(undo);
             guard().count(Counter::AllocationFailures);
-            // SAFETY: as above.
-            return unsafe { tell(&self.endpoint, self.record, irp, STATUS_INSUFFICIENT_RESOURCES, 0) };
+            return refuse(record, STATUS_INSUFFICIENT_RESOURCES);
         };
-        let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
-        let call = |own, kept: *mut Self| {
+        let call = |own, kept: *mut Observed| {
             // SAFETY: the block keeps the copy until the provider completes our IRP.
             let copy = unsafe { &raw mut (*kept).captured.bytes }.cast();
-            let (input, size) = if copied && length > 0 {
-                (copy, length)
+            let (input, size) = if copied && captured.length > 0 {
+                (copy, captured.length)
             } else {
                 (arguments.input, arguments.input_size)
             };
-            // SAFETY: the client's arguments, with the copy of the input and our IRP.
-            unsafe { call(&endpoint, &arguments, input, size, own) }
+            // SAFETY: the client's arguments, with the copy of the input and our IRP. The client keeps the endpoint open meanwhile.
+            unsafe { call(endpoint, arguments, input, size, own) }
         };
         // SAFETY: the client's IRP; the call above passes ours to one function.
-        unsafe { request.send_with(irp, self, call) }
+        unsafe { request.send_with(self.irp, || observed(record), call) }
     }
+}
 
+impl Observed {
     /// A request without an IRP is complete when the call returns: the copy can stay on the stack.
     unsafe fn inline(mut self, copied: bool) -> NTSTATUS {
         let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
@@ -160,7 +186,7 @@ impl Observed {
         }
         guard().count(Counter::LowerFailures);
         let endpoint = &self.endpoint;
-        let request = option_request(&self.arguments, self.kind, &self.captured, self.has_irp);
+        let request = option_request(&self.arguments, self.kind, self.captured.as_slice(), self.has_irp);
         let state = endpoint.options.load();
         let provider = NtStatus(status.cast_unsigned());
         let answer = semantics::after_failure(&endpoint.facts, &state, endpoint.phase(), self.mode, &request, provider);
@@ -182,8 +208,17 @@ impl Finish for Observed {
         Told::Now(status, information)
     }
 
-    fn keep(&self, block: NonNull<Request<Self>>) -> bool {
-        guard().spares.keep(self.cpu, block)
+    fn retire(self, block: NonNull<Request<Self>>) {
+        // The endpoint's reference has to outlive the block's being kept: it keeps the driver.
+        let Self {
+            endpoint, on_get, cpu, ..
+        } = self;
+        if !guard().spares.keep(cpu, block) {
+            // SAFETY: of this kind there are pooled blocks only, and this one's request is over.
+            unsafe { Request::free(block) };
+        }
+        drop(on_get);
+        drop(endpoint);
     }
 }
 

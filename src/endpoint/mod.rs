@@ -18,6 +18,8 @@ use wskguard_core::{
     EndpointId, Phase,
     audit::{Budget, Happened},
     counters::Counter,
+    decide::Subject,
+    policy::{ClientKey, ProcessKey},
     semantics::{Change, EndpointFacts, Number, Op, OptionState, SharedOptions},
     table,
 };
@@ -244,7 +246,7 @@ impl Endpoint {
     }
 
     pub fn phase(&self) -> Phase {
-        phase_of(self.phase.load(Ordering::Acquire))
+        Subject::phase(self)
     }
 
     pub fn set_phase(&self, phase: Phase) {
@@ -423,6 +425,31 @@ impl Endpoint {
         if refused {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Subject for Endpoint {
+    #[inline]
+    fn facts(&self) -> &EndpointFacts {
+        &self.facts
+    }
+
+    #[inline]
+    fn options(&self) -> &SharedOptions {
+        &self.options
+    }
+
+    #[inline]
+    fn phase(&self) -> Phase {
+        phase_of(self.phase.load(Ordering::Acquire))
+    }
+
+    fn client(&self) -> ClientKey<'_> {
+        Self::client(self).key()
+    }
+
+    fn process(&self) -> Option<ProcessKey<'_>> {
+        (self.process != 0).then(|| ProcessKey::new(self.process, &[]))
     }
 }
 

@@ -143,28 +143,24 @@ impl Core<'_> {
             image: Some(&reading.image),
             tables: reading.tables.as_ref(),
         };
-        let (rule, commit, mut record) = decide::control(policy, endpoint, black_box(&request), |verdict| {
-            let Outcome::Forward { commit, .. } = &verdict.outcome else {
-                unreachable!("the rule clamps");
-            };
-            assert!(verdict.record);
-            let mut record = AuditRecord::new(Kind::Decision, 0);
-            record.request = request.kind as u8;
-            record.level = request.level;
-            record.code = request.code;
-            record.rule = verdict.rule.map_or(NO_RULE, |rule| rule.0);
-            record.action = verdict.done as u8;
-            record.mode = verdict.mode as u8;
-            record.input_length = request.input_len as u32;
-            record.old_value = verdict.old.unwrap_or(0);
-            record.asked_value = verdict.asked.unwrap_or(0);
-            record.new_value = verdict.new.unwrap_or(0);
-            (verdict.rule, *commit, record)
-        });
-        reading.end(|policy| policy.hits.exit(cpu, rule?));
+        let verdict = decide::control(policy, endpoint, black_box(&request));
+        reading.end(|policy| policy.hits.exit(cpu, verdict.rule?));
+        let Outcome::Forward { commit, .. } = verdict.outcome else {
+            unreachable!("the rule clamps");
+        };
         let _ = black_box(endpoint.options.commit(commit));
-        assert!(endpoint.budget.take(time, LIMIT));
-        record.time = time;
+        assert!(verdict.record && endpoint.budget.take(time, LIMIT));
+        let mut record = AuditRecord::new(Kind::Decision, time);
+        record.request = request.kind as u8;
+        record.level = request.level;
+        record.code = request.code;
+        record.rule = verdict.rule.map_or(NO_RULE, |rule| rule.0);
+        record.action = verdict.done as u8;
+        record.mode = verdict.mode as u8;
+        record.input_length = request.input_len as u32;
+        record.old_value = verdict.old.unwrap_or(0);
+        record.asked_value = verdict.asked.unwrap_or(0);
+        record.new_value = verdict.new.unwrap_or(0);
         black_box(self.rings.write(cpu, &record));
     }
 

@@ -3,45 +3,58 @@
 //! A request goes one of two ways, which come to the same: the short one, where no rule ends the request and it is a usual one of its
 //! option, and the long one, for every request. The short way is compiled into the caller.
 
-use super::table::{GetEntry, SetEntry};
+use super::table::{GetEntry, SetEntry, TablesRef};
 use super::{Done, InForce, Outcome, Subject, Verdict, denial, input, mode, named};
 use crate::catalogue::{self, Class, Kind, Row};
-use crate::policy::{Action, Decision, MatchInput};
+use crate::policy::{Action, Decision, MatchInput, RuleRef};
 use crate::semantics::{self, Change, Flag, Inline, OptionState, Plan, Request, Stored};
 use crate::status::Refusal;
-use crate::{Mode, RequestKind};
+use crate::{Category, Mode, RequestKind};
 
-/// Decides a set, get or IOCTL, and tells `then`.
+/// Decides a set, get or IOCTL.
+#[must_use]
 #[inline]
-pub fn control<'a, R>(
-    policy: InForce<'_, 'a>,
-    subject: &impl Subject,
-    request: &Request<'_>,
-    then: impl FnOnce(&Verdict<'a>) -> R,
-) -> R {
-    match usual(&policy, subject, request) {
-        Some(verdict) => then(&verdict),
-        None => unusual(policy, subject, request, then),
-    }
+pub fn control<'a>(policy: InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Verdict<'a> {
+    usual(&policy, subject, request).unwrap_or_else(|| judged(policy, subject, request))
 }
 
-/// The short way: the tables say it, of a usual request of an endpoint that is like others.
+/// The rule by which a get goes down as it came, and is neither recorded nor looked at again, where that can be told at once. What
+/// [`control`] says of it is just that.
+#[must_use]
+#[inline]
+pub fn passes(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request<'_>) -> Option<Option<RuleRef>> {
+    let entry = usual_entry(&policy, subject, request, TablesRef::gets)?;
+    let observed = get_is_observed(entry, subject, request)?;
+    (!observed && !entry.ending.record).then_some(entry.ending.rule)
+}
+
+/// What the tables say of an option, of an endpoint that is like others.
+#[inline]
+fn usual_entry<'p, E>(
+    policy: &InForce<'p, '_>,
+    subject: &impl Subject,
+    request: &Request<'_>,
+    find: impl FnOnce(TablesRef<'p>, &Row, Category) -> Option<&'p E>,
+) -> Option<&'p E> {
+    let row = catalogue::option(request.level, request.code)?;
+    let entry = find(policy.tables, row, subject.facts().category)?;
+    subject.options().is_ordinary().then_some(entry)
+}
+
+/// The short way: the tables say it.
 #[inline]
 fn usual<'a>(policy: &InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
-    let options = subject.options();
-    if !options.is_ordinary() {
-        return None;
-    }
-    let category = subject.facts().category;
     match request.kind {
-        RequestKind::Set => {
-            let row = catalogue::option(request.level, request.code)?;
-            usual_set(policy.tables.sets(row, category)?, subject, request)
-        }
-        RequestKind::Get => {
-            let row = catalogue::option(request.level, request.code)?;
-            usual_get(policy.tables.gets(row, category)?, subject, request)
-        }
+        RequestKind::Set => usual_set(
+            usual_entry(policy, subject, request, TablesRef::sets)?,
+            subject,
+            request,
+        ),
+        RequestKind::Get => usual_get(
+            usual_entry(policy, subject, request, TablesRef::gets)?,
+            subject,
+            request,
+        ),
         RequestKind::Ioctl | RequestKind::Bind => None,
     }
 }
@@ -73,11 +86,15 @@ fn usual_set<'a>(entry: &SetEntry, subject: &impl Subject, request: &Request<'_>
 }
 
 #[inline]
+fn get_is_observed(entry: &GetEntry, subject: &impl Subject, request: &Request<'_>) -> Option<bool> {
+    let (facts, options) = (subject.facts(), subject.options());
+    entry.usual.observed(facts, options, subject.phase(), request)
+}
+
+#[inline]
 fn usual_get<'a>(entry: &GetEntry, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
     let options = subject.options();
-    let observe = entry
-        .usual
-        .observed(subject.facts(), options, subject.phase(), request)?;
+    let observe = get_is_observed(entry, subject, request)?;
     Some(Verdict {
         outcome: Outcome::Forward {
             commit: Change::NONE,
@@ -97,18 +114,9 @@ fn usual_get<'a>(entry: &GetEntry, subject: &impl Subject, request: &Request<'_>
     })
 }
 
+/// The long way, for every request.
 #[cold]
 #[inline(never)]
-fn unusual<'a, R>(
-    policy: InForce<'_, 'a>,
-    subject: &impl Subject,
-    request: &Request<'_>,
-    then: impl FnOnce(&Verdict<'a>) -> R,
-) -> R {
-    then(&judged(policy, subject, request))
-}
-
-/// The long way, for every request.
 pub(super) fn judged<'a>(policy: InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Verdict<'a> {
     let state = subject.options().load();
     Case::of(policy, subject, &state, request).judged()

@@ -3,7 +3,7 @@
 mod control;
 mod table;
 
-pub use control::control;
+pub use control::{control, passes};
 pub use table::{Tables, TablesRef};
 
 use crate::policy::{

@@ -130,11 +130,12 @@ impl SharedOptions {
 
     #[inline]
     fn commit_number(&self, number: Number, new: u32) -> Undo {
-        let old = self
-            .numbers
-            .get(number as usize)
-            .map_or(0, |slot| slot.swap(new, Ordering::AcqRel));
-        // Set once and then seldom: looked at first, so that the line is not taken again.
+        // Looked at first, so that what is set again as it is costs no locked access.
+        let replace = |slot: &AtomicU32| match slot.load(Ordering::Acquire) {
+            same if same == new => same,
+            _ => slot.swap(new, Ordering::AcqRel),
+        };
+        let old = self.numbers.get(number as usize).map_or(0, replace);
         let mut before = self.marks.load(Ordering::Acquire);
         if before & number.given_bit() == 0 {
             before = self.marks.fetch_or(number.given_bit(), Ordering::AcqRel);
