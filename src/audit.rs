@@ -115,7 +115,7 @@ pub fn event(event: Happened, status: NTSTATUS, generation: u64) {
     record.status = status.cast_unsigned();
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     if !matches!(event, Happened::PolicyStored | Happened::Healthy | Happened::Stopping) {
-        put(&record, None);
+        put(processor(), &record, None);
     } else if trace::listened() {
         trace::write(&record, &[]);
     }
@@ -153,14 +153,20 @@ pub fn client(client: &Client, happened: Happened) {
     let mut record = AuditRecord::new(happened.kind(), system_time());
     record.client = client.id().into();
     record.code = happened as u32;
-    put(&record, Some(client));
+    put(processor(), &record, Some(client));
 }
 
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
-pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
+pub fn write(endpoint: &Endpoint, record: AuditRecord, status: i32) {
+    write_on(processor(), endpoint, record, status);
+}
+
+/// The same into the ring of the processor that the request came on, wherever it ends.
+#[inline]
+pub fn write_on(cpu: usize, endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     let now = system_time();
     if !endpoint.budget.take(now, ENDPOINT_LIMIT) {
-        guard().rings.suppress(processor(), Suppressed::EndpointBudget);
+        guard().rings.suppress(cpu, Suppressed::EndpointBudget);
         return;
     }
     record.time = now;
@@ -168,15 +174,15 @@ pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;
     }
-    put(&record, Some(endpoint.client()));
+    put(cpu, &record, Some(endpoint.client()));
 }
 
 /// Into the rings, and, if it got there, to the sessions that listen.
-fn put(record: &AuditRecord, client: Option<&Client>) {
+#[inline]
+fn put(cpu: usize, record: &AuditRecord, client: Option<&Client>) {
     // A writer that is preempted in the middle would hold readers up.
     // SAFETY: raising to DISPATCH_LEVEL from at most that.
     let irql = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
-    let cpu = processor();
     let written = guard().rings.write(cpu, record);
     // SAFETY: the level that was raised from.
     unsafe { KeLowerIrql(irql) };

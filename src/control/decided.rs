@@ -130,7 +130,11 @@ impl Decision {
 
 #[inline]
 fn count(endpoint: &Endpoint, verdict: &Verdict<'_>, cpu: usize) {
-    endpoint.decided(matches!(verdict.outcome, Outcome::Refuse(_)));
+    match verdict.outcome {
+        // Counted with the reference that a request on its way holds.
+        Outcome::Forward { .. } => {}
+        outcome => endpoint.decided(matches!(outcome, Outcome::Refuse(_))),
+    }
     let counter = match verdict.done {
         Done::Denied => Counter::RefusedByPolicy,
         Done::Refused => Counter::RefusedBySemantics,

@@ -59,6 +59,7 @@ impl Sent<'_> {
         // SAFETY: the client's function, in place of which ours goes down.
         let callback = unsafe { receive_ex_callback(endpoint, arguments, self.kind) };
         if !forward.observe && forward.input.is_none() && callback.is_none() {
+            endpoint.decided(false);
             guard().count_on(self.cpu, Counter::ForwardedUntouched);
             // SAFETY: the client's own arguments.
             return unsafe { pass_on(endpoint, arguments, self.irp) };
@@ -67,8 +68,11 @@ impl Sent<'_> {
         if record.is_none() {
             audit::not_wanted(self.cpu);
         }
-        // SAFETY: the client's IRP, or NULL, which went nowhere.
-        let refuse = |record, status| unsafe { tell(endpoint, record, self.irp, status, 0) };
+        let refuse = |record, status| {
+            endpoint.decided(false);
+            // SAFETY: the client's IRP, or NULL, which went nowhere.
+            unsafe { tell(endpoint, record, self.irp, status, 0) }
+        };
         if !linger::reserve_for(endpoint, forward.commit) {
             return refuse(record, STATUS_INSUFFICIENT_RESOURCES);
         }
@@ -83,7 +87,7 @@ impl Sent<'_> {
         let copied = captured.substitute(forward.input, callback.map(|(ours, _)| ours))
             || (self.kind != RequestKind::Get && arguments.input_size == captured.length);
         let observed = |record| Observed {
-            endpoint: endpoint.reference(),
+            endpoint: endpoint.decided_and_referenced(),
             arguments: *arguments,
             captured: captured.copied(),
             kind: self.kind,
@@ -235,7 +239,7 @@ impl Observed {
             }
         };
         if let Some(record) = self.record.take() {
-            audit::write(&self.endpoint, record, status);
+            audit::write_on(self.cpu, &self.endpoint, record, status);
         }
         (status, information)
     }

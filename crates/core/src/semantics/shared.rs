@@ -117,6 +117,9 @@ impl SharedOptions {
         let mut old = self.coupled.load(Ordering::Acquire);
         while let Some(after) = Coupled(old).after(change) {
             let (new, mask) = after?;
+            if new.0 == old {
+                return Ok(Undo::Coupled { mask, old, new: old });
+            }
             match self
                 .coupled
                 .compare_exchange(old, new.0, Ordering::AcqRel, Ordering::Acquire)
