@@ -7,7 +7,6 @@ use wskguard_core::{
     audit::{self, AuditRecord, Happened, Kind, Limit, NO_RULE, Suppressed},
     decide::{self, BindVerdict, Verdict},
     policy::RuleRef,
-    semantics::Request,
     status::{Refusal, to_wsa},
 };
 
@@ -34,16 +33,26 @@ pub fn at_dispatch() -> bool {
     unsafe { KeGetCurrentIrql() >= DISPATCH_LEVEL }
 }
 
+/// A control request, as far as its record tells.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    pub kind: RequestKind,
+    pub level: u32,
+    pub code: u32,
+    pub length: usize,
+}
+
 /// What a control request leaves, but for its final status.
-#[inline]
-pub fn control(endpoint: &Endpoint, verdict: &Verdict<'_>, generation: u64, request: &Request<'_>) -> AuditRecord {
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "it is built where it is to lie")]
+pub fn control(endpoint: &Endpoint, verdict: Verdict<'_>, generation: u64, request: Asked) -> AuditRecord {
     let mut record = common(endpoint, verdict.rule, generation, verdict.refusal, verdict.enforced);
     record.request = request.kind as u8;
     record.level = request.level;
     record.code = request.code;
     record.action = verdict.done as u8;
     record.mode = verdict.mode as u8;
-    record.input_length = u32::try_from(request.input_len).unwrap_or(u32::MAX);
+    record.input_length = u32::try_from(request.length).unwrap_or(u32::MAX);
     for (value, field, flag) in [
         (verdict.old, &mut record.old_value, audit::FLAG_HAS_OLD),
         (verdict.asked, &mut record.asked_value, audit::FLAG_HAS_ASKED),
@@ -68,7 +77,8 @@ pub fn bind(endpoint: &Endpoint, verdict: &BindVerdict, generation: u64, address
     record
 }
 
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as `control`")]
 fn common(
     endpoint: &Endpoint,
     rule: Option<RuleRef>,
@@ -157,13 +167,13 @@ pub fn client(client: &Client, happened: Happened) {
 }
 
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
-pub fn write(endpoint: &Endpoint, record: AuditRecord, status: i32) {
-    write_on(processor(), endpoint, record, status);
+pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
+    write_on(processor(), endpoint, &mut record, status);
 }
 
 /// The same into the ring of the processor that the request came on, wherever it ends.
 #[inline]
-pub fn write_on(cpu: usize, endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
+pub fn write_on(cpu: usize, endpoint: &Endpoint, record: &mut AuditRecord, status: i32) {
     let now = system_time();
     if !endpoint.budget.take(now, ENDPOINT_LIMIT) {
         guard().rings.suppress(cpu, Suppressed::EndpointBudget);
@@ -174,7 +184,7 @@ pub fn write_on(cpu: usize, endpoint: &Endpoint, mut record: AuditRecord, status
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;
     }
-    put(cpu, &record, Some(endpoint.client()));
+    put(cpu, record, Some(endpoint.client()));
 }
 
 /// Into the rings, and, if it got there, to the sessions that listen.

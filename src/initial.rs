@@ -191,7 +191,7 @@ fn change(endpoint: &Endpoint, state: &OptionState, level: u32, code: u32, value
     };
     let facts: &EndpointFacts = &endpoint.facts;
     match semantics::plan(facts, state, endpoint.phase(), wskguard_core::Mode::Off, &request) {
-        Plan::Forward(Forward { commit, .. }) => Change::fact(commit.op),
+        Plan::Forward(Forward { commit, .. }) => commit.as_fact(),
         Plan::Refuse(_) | Plan::Answer(_) => Change::NONE,
     }
 }

@@ -91,7 +91,7 @@ impl Linger {
 
 /// The same for the options as `change` will leave them.
 pub fn reserve_for(endpoint: &Endpoint, change: Change) -> bool {
-    if !matches!(change.op, Op::Linger { .. } | Op::DontLinger(_)) {
+    if !matches!(change.op(), Op::Linger { .. } | Op::DontLinger(_)) {
         return true;
     }
     let mut state = endpoint.options.load();

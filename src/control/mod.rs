@@ -1,7 +1,8 @@
 //! WskControlSocket: the audit point. Captures the input once, lets the core decide, and does what it says. IRQL <= `DISPATCH_LEVEL`.
 
-mod decided;
+mod judge;
 mod observed;
+mod onget;
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -13,7 +14,6 @@ use wsk_sys::{
 };
 use wskguard_core::{
     Mode, RequestKind,
-    audit::AuditRecord,
     counters::Counter,
     decide::{self, InForce},
     generation::Reading,
@@ -21,9 +21,8 @@ use wskguard_core::{
     semantics::{self, Addresses, Answer, OptionState, Pointer, Request as OptionRequest},
 };
 
-use self::decided::{Decided, Decision};
+use self::judge::Sent;
 pub use self::observed::Observed;
-use self::observed::Sent;
 use crate::endpoint::Endpoint;
 use crate::guard::{guard, processor};
 use crate::policy::Generation;
@@ -188,27 +187,15 @@ pub unsafe extern "system" fn control_socket(
             return unsafe { pass_on(endpoint, &arguments, irp) };
         }
     }
-    // SAFETY: the client's own arguments.
-    unsafe { judge(endpoint, &arguments, request, irp, reading, cpu) }
-}
-
-/// What takes more than a look.
-#[inline(never)]
-unsafe fn judge(
-    endpoint: &Endpoint,
-    arguments: &Arguments,
-    kind: RequestKind,
-    irp: PIRP,
-    reading: Option<Reading<'_, Generation>>,
-    cpu: usize,
-) -> NTSTATUS {
-    let mut captured = Captured::new();
-    // SAFETY: the client's input, as it claims it.
-    unsafe { captured.capture(arguments, kind) };
-    let asked = option_request(arguments, kind, captured.as_slice(), !irp.is_null());
-    let decided = Decided::on(reading, endpoint, &asked, cpu);
-    // SAFETY: the client's own arguments, and the decision on them.
-    unsafe { carry_out(endpoint, arguments, captured, kind, decided, irp, cpu) }
+    let sent = Sent {
+        endpoint,
+        arguments: &arguments,
+        kind: request,
+        irp,
+        cpu,
+    };
+    // SAFETY: the client's own arguments and IRP.
+    unsafe { sent.judge(reading) }
 }
 
 #[inline]
@@ -245,50 +232,6 @@ fn option_request<'a>(
     }
 }
 
-#[inline]
-unsafe fn carry_out(
-    endpoint: &Endpoint,
-    arguments: &Arguments,
-    captured: Captured,
-    kind: RequestKind,
-    decided: Decided,
-    irp: PIRP,
-    cpu: usize,
-) -> NTSTATUS {
-    if decided.record.is_none() && !matches!(decided.decision, Decision::Forward(_)) {
-        audit::not_wanted(cpu);
-    }
-    match decided.decision {
-        Decision::Refuse(refusal) => {
-            // SAFETY: the client's IRP, or NULL, which went nowhere.
-            unsafe { tell(endpoint, decided.record, irp, refusal.status.0.cast_signed(), 0) }
-        }
-        // SAFETY: as above.
-        Decision::Succeed => unsafe { tell(endpoint, decided.record, irp, 0, 0) },
-        Decision::Answer(answer) => match endpoint.options.commit(answer.commit) {
-            Ok(_) => {
-                // SAFETY: the client's output buffer.
-                let written = unsafe { write_answer(endpoint, arguments, &answer) };
-                // SAFETY: as above.
-                unsafe { tell(endpoint, decided.record, irp, 0, written) }
-            }
-            // SAFETY: as above.
-            Err(refusal) => unsafe { tell(endpoint, decided.record, irp, refusal.status.0.cast_signed(), 0) },
-        },
-        Decision::Forward(forward) => {
-            let sent = Sent {
-                endpoint,
-                arguments,
-                kind,
-                irp,
-                cpu,
-            };
-            // SAFETY: the client's own arguments and IRP.
-            unsafe { sent.send(captured, forward, decided.record) }
-        }
-    }
-}
-
 /// For `SIO_WSK_SET_RECEIVE_EX_CALLBACK`: the function that goes down in place of the client's, and what was installed before.
 unsafe fn receive_ex_callback(endpoint: &Endpoint, arguments: &Arguments, kind: RequestKind) -> Option<(u64, usize)> {
     let pointer = size_of::<*mut c_void>();
@@ -304,21 +247,6 @@ unsafe fn receive_ex_callback(endpoint: &Endpoint, arguments: &Arguments, kind: 
     }
     endpoint.set_receive_ex(function);
     Some((callback::receive_ex_event as *const () as u64, before))
-}
-
-/// Completes a request that did not go down.
-unsafe fn tell(
-    endpoint: &Endpoint,
-    record: Option<AuditRecord>,
-    irp: PIRP,
-    status: NTSTATUS,
-    information: usize,
-) -> NTSTATUS {
-    if let Some(record) = record {
-        audit::write(endpoint, record, status);
-    }
-    // SAFETY: as the caller promises.
-    unsafe { complete_here(irp, status, information) }
 }
 
 /// Gives a request to the provider as it came.

@@ -2,8 +2,7 @@
 
 use core::ptr::NonNull;
 
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
-use wsk_sys::PIRP;
+use wdk_sys::NTSTATUS;
 use wskguard_core::{
     Mode, NtStatus, RequestKind,
     audit::AuditRecord,
@@ -12,12 +11,12 @@ use wskguard_core::{
     semantics::{self, Change, Undo},
 };
 
-use super::decided::{Forward, OnGet};
-use super::{Arguments, Captured, call, option_request, pass_on, receive_ex_callback, tell, write_answer};
-use crate::endpoint::{Endpoint, EndpointRef};
+use super::onget::OnGet;
+use super::{Arguments, Captured, call, option_request, write_answer};
+use crate::audit;
+use crate::endpoint::EndpointRef;
 use crate::guard::guard;
 use crate::request::{Finish, Request, Told};
-use crate::{audit, linger};
 
 /// A request whose completion matters.
 pub struct Observed {
@@ -37,97 +36,12 @@ pub struct Observed {
     pub record: Option<AuditRecord>,
 }
 
-/// A request that goes to the provider.
-#[derive(Clone, Copy)]
-pub struct Sent<'a> {
-    pub endpoint: &'a Endpoint,
-    pub(super) arguments: &'a Arguments,
-    pub kind: RequestKind,
-    pub irp: PIRP,
-    /// Where it began.
-    pub cpu: usize,
-}
-
-impl Sent<'_> {
-    /// Gives it to the provider, as it came where nothing of it matters.
-    ///
-    /// # Safety
-    /// The client's own arguments and IRP, which went nowhere yet.
-    #[inline]
-    pub unsafe fn send(self, mut captured: Captured, forward: Forward, record: Option<AuditRecord>) -> NTSTATUS {
-        let (endpoint, arguments) = (self.endpoint, self.arguments);
-        // SAFETY: the client's function, in place of which ours goes down.
-        let callback = unsafe { receive_ex_callback(endpoint, arguments, self.kind) };
-        if !forward.observe && forward.input.is_none() && callback.is_none() {
-            endpoint.decided(false);
-            guard().count_on(self.cpu, Counter::ForwardedUntouched);
-            // SAFETY: the client's own arguments.
-            return unsafe { pass_on(endpoint, arguments, self.irp) };
-        }
-        guard().count_on(self.cpu, Counter::Forwarded);
-        if record.is_none() {
-            audit::not_wanted(self.cpu);
-        }
-        let refuse = |record, status| {
-            endpoint.decided(false);
-            // SAFETY: the client's IRP, or NULL, which went nowhere.
-            unsafe { tell(endpoint, record, self.irp, status, 0) }
-        };
-        if !linger::reserve_for(endpoint, forward.commit) {
-            return refuse(record, STATUS_INSUFFICIENT_RESOURCES);
-        }
-        let mut undo = Undo::None;
-        if forward.commit.commits_before() {
-            match endpoint.options.commit(forward.commit) {
-                Ok(made) => undo = made,
-                // Another request was faster: it is this one that breaks the coupling.
-                Err(refusal) => return refuse(record, refusal.status.0.cast_signed()),
-            }
-        }
-        let copied = captured.substitute(forward.input, callback.map(|(ours, _)| ours))
-            || (self.kind != RequestKind::Get && arguments.input_size == captured.length);
-        let observed = |record| Observed {
-            endpoint: endpoint.decided_and_referenced(),
-            arguments: *arguments,
-            captured: captured.copied(),
-            kind: self.kind,
-            mode: forward.mode,
-            commit: forward.commit,
-            undo,
-            on_get: forward.on_get,
-            callback: callback.map(|(_, restore)| restore),
-            has_irp: !self.irp.is_null(),
-            cpu: self.cpu,
-            record,
-        };
-        if self.irp.is_null() {
-            // SAFETY: the client's own arguments.
-            return unsafe { observed(record).inline(copied) };
-        }
-        let Some(request) = guard().spares.take(self.cpu).or_else(Request::allocate) else {
-            endpoint.options.undo(undo);
-            guard().count(Counter::AllocationFailures);
-            return refuse(record, STATUS_INSUFFICIENT_RESOURCES);
-        };
-        let call = |own, kept: *mut Observed| {
-            // SAFETY: the block keeps the copy until the provider completes our IRP.
-            let copy = unsafe { &raw mut (*kept).captured.bytes }.cast();
-            let (input, size) = if copied && captured.length > 0 {
-                (copy, captured.length)
-            } else {
-                (arguments.input, arguments.input_size)
-            };
-            // SAFETY: the client's arguments, with the copy of the input and our IRP. The client keeps the endpoint open meanwhile.
-            unsafe { call(endpoint, arguments, input, size, own) }
-        };
-        // SAFETY: the client's IRP; the call above passes ours to one function.
-        unsafe { request.send_with(self.irp, || observed(record), call) }
-    }
-}
-
 impl Observed {
     /// A request without an IRP is complete when the call returns: the copy can stay on the stack.
-    unsafe fn inline(mut self, copied: bool) -> NTSTATUS {
+    ///
+    /// # Safety
+    /// The client's own arguments.
+    pub unsafe fn inline(mut self, copied: bool) -> NTSTATUS {
         let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
         let (input, size) = if copied && length > 0 {
             (self.captured.bytes.as_mut_ptr().cast(), length)
@@ -149,7 +63,7 @@ impl Observed {
     fn succeeded(&mut self, information: usize) {
         if !self.commit.commits_before() {
             // Reports what the provider did: nothing to refuse any more.
-            let _ = self.endpoint.options.commit(Change::fact(self.commit.op));
+            let _ = self.endpoint.options.commit(self.commit.as_fact());
         }
         if self.callback.is_some() && self.captured.as_slice().iter().all(|&byte| byte == 0) {
             self.endpoint.set_receive_ex(core::ptr::null_mut());
@@ -238,7 +152,7 @@ impl Observed {
                 answered => answered,
             }
         };
-        if let Some(record) = self.record.take() {
+        if let Some(record) = &mut self.record {
             audit::write_on(self.cpu, &self.endpoint, record, status);
         }
         (status, information)

@@ -9,9 +9,10 @@ use wdk_sys::{
     _EVENT_TYPE, _KWAIT_REASON, _MODE, HANDLE, KEVENT, KIRQL, KSEMAPHORE, LARGE_INTEGER, NTSTATUS, PVOID,
     STATUS_SUCCESS, STATUS_TIMEOUT, THREAD_ALL_ACCESS,
     ntddk::{
-        KeClearEvent, KeDelayExecutionThread, KeGetCurrentIrql, KeGetCurrentProcessorNumberEx, KeInitializeEvent, KeInitializeSemaphore, KeLowerIrql,
-        KeQueryPerformanceCounter, KeQuerySystemTimePrecise, KeReleaseSemaphore, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql,
-        ObReferenceObjectByHandle, ObfDereferenceObject, PsCreateSystemThread, PsTerminateSystemThread, ZwClose,
+        KeClearEvent, KeDelayExecutionThread, KeGetCurrentIrql, KeGetCurrentProcessorNumberEx, KeInitializeEvent,
+        KeInitializeSemaphore, KeLowerIrql, KeQueryPerformanceCounter, KeQuerySystemTimePrecise, KeReleaseSemaphore,
+        KeSetEvent, KeWaitForSingleObject, KfRaiseIrql, ObReferenceObjectByHandle, ObfDereferenceObject,
+        PsCreateSystemThread, PsTerminateSystemThread, ZwClose,
     },
 };
 

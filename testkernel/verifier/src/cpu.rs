@@ -49,7 +49,11 @@ fn present() -> u32 {
         #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
         let number = register as u32 & NUMBER;
         // A division takes longer than all else here.
-        return if number < processors() { number } else { number % processors() };
+        return if number < processors() {
+            number
+        } else {
+            number % processors()
+        };
     }
     let mut number = PROCESSOR_NUMBER::default();
     // SAFETY: a live local.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use wskguard_core::audit::{AuditRecord, Budget, Kind, Limit, NO_RULE, Rings};
 use wskguard_core::catalogue::OptionSet;
 use wskguard_core::counters::RuleHits;
-use wskguard_core::decide::{self, InForce, Outcome, Subject, Tables};
-use wskguard_core::generation::{Generations, Tally};
+use wskguard_core::decide::{self, InForce, Outcome, Subject, Tables, Verdict};
+use wskguard_core::generation::{Generations, Reading, Tally};
 use wskguard_core::policy::{ClientKey, Image, MatchInput, ProcessKey};
 use wskguard_core::semantics::{EndpointFacts, OptionState, Pointer, Request, SharedOptions};
 use wskguard_core::table::MAX_ENDPOINTS;
@@ -105,6 +105,15 @@ struct Policy<'a> {
     hits: RuleHits<Heap>,
 }
 
+impl<'a> Policy<'a> {
+    fn in_force(&self) -> InForce<'_, 'a> {
+        InForce {
+            image: Some(&self.image),
+            tables: self.tables.as_ref(),
+        }
+    }
+}
+
 // SAFETY: nothing but exits counts in the hits.
 unsafe impl Tally for Policy<'_> {
     fn counted(&self) -> u64 {
@@ -139,16 +148,44 @@ impl Core<'_> {
             .policies
             .begin(cpu, RequestKind::Set as usize)
             .expect("a policy is in force");
-        let policy = InForce {
-            image: Some(&reading.image),
-            tables: reading.tables.as_ref(),
-        };
-        let verdict = decide::control(policy, endpoint, black_box(&request));
+        let policy = reading.in_force();
+        // As the driver does.
+        let request = black_box(&request);
+        match decide::usual_set(policy, endpoint, request) {
+            Some(verdict) => self.follow(endpoint, cpu, request, time, verdict, reading),
+            None => self.follow_at_length(endpoint, cpu, request, time, reading),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn follow_at_length(
+        &self,
+        endpoint: &Endpoint,
+        cpu: usize,
+        request: &Request<'_>,
+        time: u64,
+        reading: Reading<'_, Policy<'_>>,
+    ) {
+        let verdict = decide::control(reading.in_force(), endpoint, request);
+        self.follow(endpoint, cpu, request, time, verdict, reading);
+    }
+
+    #[inline(always)]
+    fn follow(
+        &self,
+        endpoint: &Endpoint,
+        cpu: usize,
+        request: &Request<'_>,
+        time: u64,
+        verdict: Verdict<'_>,
+        reading: Reading<'_, Policy<'_>>,
+    ) {
         reading.end(|policy| policy.hits.exit(cpu, verdict.rule?));
         let Outcome::Forward { commit, .. } = verdict.outcome else {
             unreachable!("the rule clamps");
         };
-        let _ = black_box(endpoint.options.commit(commit));
+        black_box(endpoint.options.commit(commit).is_ok());
         assert!(verdict.record && endpoint.budget.take(time, LIMIT));
         let mut record = AuditRecord::new(Kind::Decision, time);
         record.request = request.kind as u8;

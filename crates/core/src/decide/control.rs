@@ -3,6 +3,11 @@
 //! A request goes one of two ways, which come to the same: the short one, where no rule ends the request and it is a usual one of its
 //! option, and the long one, for every request. The short way is compiled into the caller.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a verdict that is not put together in memory costs a third less"
+)]
+
 use super::table::{GetEntry, SetEntry, TablesRef};
 use super::{Done, InForce, Outcome, Subject, Verdict, denial, input, mode, named};
 use crate::catalogue::{self, Class, Kind, Row};
@@ -21,15 +26,26 @@ pub fn control<'a>(policy: InForce<'_, 'a>, subject: &impl Subject, request: &Re
 /// The rule by which a get goes down as it came, and is neither recorded nor looked at again, where that can be told at once. What
 /// [`control`] says of it is just that.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn passes(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request<'_>) -> Option<Option<RuleRef>> {
     let entry = usual_entry(&policy, subject, request, TablesRef::gets)?;
     let observed = get_is_observed(entry, subject, request)?;
     (!observed && !entry.ending.record).then_some(entry.ending.rule)
 }
 
+/// What [`control`] says of a set that is usual, where it is one.
+#[must_use]
+#[inline(always)]
+pub fn usual_set<'a>(policy: InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
+    set_by(
+        usual_entry(&policy, subject, request, TablesRef::sets)?,
+        subject,
+        request,
+    )
+}
+
 /// What the tables say of an option, of an endpoint that is like others.
-#[inline]
+#[inline(always)]
 fn usual_entry<'p, E>(
     policy: &InForce<'p, '_>,
     subject: &impl Subject,
@@ -45,12 +61,8 @@ fn usual_entry<'p, E>(
 #[inline]
 fn usual<'a>(policy: &InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
     match request.kind {
-        RequestKind::Set => usual_set(
-            usual_entry(policy, subject, request, TablesRef::sets)?,
-            subject,
-            request,
-        ),
-        RequestKind::Get => usual_get(
+        RequestKind::Set => usual_set(*policy, subject, request),
+        RequestKind::Get => get_by(
             usual_entry(policy, subject, request, TablesRef::gets)?,
             subject,
             request,
@@ -59,8 +71,8 @@ fn usual<'a>(policy: &InForce<'_, 'a>, subject: &impl Subject, request: &Request
     }
 }
 
-#[inline]
-fn usual_set<'a>(entry: &SetEntry, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
+#[inline(always)]
+fn set_by<'a>(entry: &SetEntry, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
     let options = subject.options();
     let asked = entry.usual.value(request)?;
     let new = asked.max(entry.low).min(entry.high);
@@ -92,7 +104,7 @@ fn get_is_observed(entry: &GetEntry, subject: &impl Subject, request: &Request<'
 }
 
 #[inline]
-fn usual_get<'a>(entry: &GetEntry, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
+fn get_by<'a>(entry: &GetEntry, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
     let options = subject.options();
     let observe = get_is_observed(entry, subject, request)?;
     Some(Verdict {
@@ -310,9 +322,8 @@ fn foreign(request: &Request<'_>) -> Option<u64> {
 /// A rule's value as the provider takes it: a ULONG.
 #[inline]
 fn number(value: u32) -> Inline {
-    let [a, b, c, d] = value.to_le_bytes();
     Inline {
-        bytes: [a, b, c, d, 0, 0, 0, 0],
+        bytes: u64::from(value).to_le_bytes(),
         len: 4,
     }
 }

@@ -3,7 +3,7 @@
 mod control;
 mod table;
 
-pub use control::{control, passes};
+pub use control::{control, passes, usual_set};
 pub use table::{Tables, TablesRef};
 
 use crate::policy::{

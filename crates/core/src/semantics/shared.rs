@@ -106,7 +106,7 @@ impl SharedOptions {
     /// `ReuseXorExclusive`, for a change that enforces the coupling.
     #[inline]
     pub fn commit(&self, change: Change) -> Result<Undo, Refusal> {
-        match change.op {
+        match change.op() {
             Op::Number(number, new) => Ok(self.commit_number(number, new)),
             Op::Config(new) => Ok(self.commit_config(new)),
             _ => self.commit_coupled(change),

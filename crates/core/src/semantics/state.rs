@@ -162,7 +162,7 @@ impl Coupled {
     /// The word after `change`, with the bits that belong to it; `None` where the change is not this word's.
     #[inline]
     pub(super) fn after(self, change: Change) -> Option<Result<(Self, u64), Refusal>> {
-        Some(match change.op {
+        Some(match change.op() {
             Op::Flag(flag, on) => self.with_flag(flag, on, change.enforce),
             Op::Linger { onoff, seconds } => {
                 Ok((self.lingering(onoff, seconds), Self::LINGER | Flag::Linger.given_bit()))
@@ -286,7 +286,7 @@ impl OptionState {
                 new: new.0,
             });
         }
-        match change.op {
+        match change.op() {
             Op::Number(number, new) => {
                 let given = self.number(number).is_some();
                 let mut old = 0;

@@ -285,10 +285,7 @@ impl UsualSet {
         {
             return None;
         }
-        Some(Change {
-            op: self.stored.change(value),
-            enforce: self.enforce,
-        })
+        Some(Change::new(self.stored.change(value), self.enforce))
     }
 }
 

@@ -17,7 +17,7 @@ fn forwarded<'a>(verdict: &Verdict<'a>) -> (Op, Option<Inline>, bool, Option<Act
             input,
             observe,
             on_get,
-        } => (commit.op, input, observe, on_get),
+        } => (commit.op(), input, observe, on_get),
         other => panic!("{other:?}"),
     }
 }
@@ -238,7 +238,7 @@ fn what_the_record_answers_by_itself() {
         verbose: true,
     };
     let verdict = fresh(&compat, &set(PVD_CONFIG, &config.bytes()));
-    assert!(matches!(verdict.outcome, Outcome::Answer(answer) if answer.commit.op == Op::Config(config)));
+    assert!(matches!(verdict.outcome, Outcome::Answer(answer) if answer.commit.op() == Op::Config(config)));
     assert_eq!(verdict.done, Done::Answered);
     assert!(verdict.record, "an answer in the provider's place is a change");
 }

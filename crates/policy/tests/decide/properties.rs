@@ -147,7 +147,7 @@ proptest! {
         let subject = Subject { facts: &facts, client: case.matched.client, process: case.matched.process, ..subject(&state) };
         let verdict = decide::control(Some(&image), &subject, &request);
         if let Outcome::Forward { commit, .. } = verdict.outcome {
-            let set = match commit.op {
+            let set = match commit.op() {
                 Op::Flag(flag, on) if flag != Flag::Linger => Some(u64::from(on)),
                 Op::DontLinger(on) => Some(u64::from(on)),
                 Op::Number(_, number) => Some(u64::from(number)),
@@ -156,7 +156,7 @@ proptest! {
             };
             if let Some(set) = set {
                 // A boolean that a rule's number turns on is TRUE.
-                let new = verdict.new.map(|new| if matches!(commit.op, Op::Flag(..) | Op::DontLinger(_)) { u64::from(new != 0) } else { new });
+                let new = verdict.new.map(|new| if matches!(commit.op(), Op::Flag(..) | Op::DontLinger(_)) { u64::from(new != 0) } else { new });
                 prop_assert_eq!(new, Some(set), "{:?}", verdict);
             }
         }
