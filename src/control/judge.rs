@@ -226,8 +226,10 @@ impl Sent<'_> {
             // SAFETY: the client's arguments, with the copy of the input and our IRP. The client keeps the endpoint open meanwhile.
             unsafe { call(endpoint, arguments, input, size, own) }
         };
+        // SAFETY: called with the place for it in the block, which is ours.
+        let fill = |kept: *mut Observed| unsafe { kept.write(observed()) };
         // SAFETY: the client's IRP; the call above passes ours to one function.
-        unsafe { request.send_with(self.irp, observed, call) }
+        unsafe { request.send_with(self.irp, fill, call) }
     }
 }
 

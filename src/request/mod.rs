@@ -136,22 +136,23 @@ impl<F: Finish> Ready<F> {
     /// to one function of the provider and returns that function's status.
     pub unsafe fn send(self, client: PIRP, finish: F, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
         // SAFETY: as the caller promises.
-        unsafe { self.send_with(client, || finish, |own, _| call(own)) }
+        unsafe { self.send_with(client, writes(finish), |own, _| call(own)) }
     }
 
-    /// As [`Self::send`], for a call that needs memory which lasts until the request completes: what `finish` makes, in the block.
+    /// As [`Self::send`], for a call that needs memory which lasts until the request completes: what `fill` writes into the block.
     ///
     /// # Safety
-    /// As [`Self::send`]; the pointer may be used until the provider completes our IRP, and only by `call` and the provider.
+    /// As [`Self::send`]; `fill` writes the whole of it. The pointer may be used until the provider completes our IRP, and only by
+    /// `call` and the provider.
     #[inline]
     pub unsafe fn send_with(
         self,
         client: PIRP,
-        finish: impl FnOnce() -> F,
+        fill: impl FnOnce(*mut F),
         call: impl FnOnce(PIRP, *mut F) -> NTSTATUS,
     ) -> NTSTATUS {
         // SAFETY: as the caller promises.
-        match unsafe { prepare_with(self.0.into_raw(), client, finish, true) } {
+        match unsafe { prepare_with(self.0.into_raw(), client, fill, true) } {
             // SAFETY: as the caller promises.
             Some(prepared) => unsafe { prepared.launch_inline(call) },
             None => STATUS_PENDING,
@@ -255,15 +256,24 @@ pub unsafe fn prepare<F: Finish>(
     cancellable: bool,
 ) -> Option<Prepared<F>> {
     // SAFETY: as the caller promises.
-    unsafe { prepare_with(block, client, || finish, cancellable) }
+    unsafe { prepare_with(block, client, writes(finish), cancellable) }
 }
 
-/// As [`prepare`], with what `finish` makes.
+/// Writes what is known already.
+fn writes<F>(finish: F) -> impl FnOnce(*mut F) {
+    // SAFETY: called with the place for it in a block that is nobody else's.
+    move |kept| unsafe { kept.write(finish) }
+}
+
+/// As [`prepare`], with what `fill` writes.
+///
+/// # Safety
+/// As [`prepare`]; `fill` writes the whole of it.
 #[inline]
 unsafe fn prepare_with<F: Finish>(
     block: NonNull<Request<F>>,
     client: PIRP,
-    finish: impl FnOnce() -> F,
+    fill: impl FnOnce(*mut F),
     cancellable: bool,
 ) -> Option<Prepared<F>> {
     let own = Request::own_irp(block);
@@ -277,7 +287,7 @@ unsafe fn prepare_with<F: Finish>(
         } else {
             Handshake::unarmed()
         };
-        request.finish.get_mut().write(finish());
+        fill(request.finish.get_mut().as_mut_ptr());
     }
     // SAFETY: the storage is one IRP with one stack location, as IRP_BYTES says.
     unsafe { IoInitializeIrp(own, IRP_BYTES, 1) };
