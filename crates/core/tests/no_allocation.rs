@@ -115,7 +115,7 @@ fn requests_do_not_allocate() {
             let reading = generations.begin(cpu, 0).unwrap();
             reading.end(|hits| hits.exit(cpu, RuleRef(1)));
             // SAFETY: as above.
-            assert_ne!(unsafe { generations.try_reclaim() }, Reclaim::InUse);
+            assert!(!matches!(unsafe { generations.try_reclaim() }, Reclaim::InUse));
 
             let handshake = Handshake::armed();
             assert_eq!(handshake.completed(CancelRoutine::Cleared), Duty::CompleteClient);

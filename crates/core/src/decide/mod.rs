@@ -111,7 +111,7 @@ pub enum Outcome<'a> {
 }
 
 /// A decision and its account.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict<'a> {
     /// What to do.
     pub outcome: Outcome<'a>,
