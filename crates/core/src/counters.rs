@@ -262,14 +262,15 @@ mod tests {
     #[test]
     fn every_rule_and_the_default_count_apart() {
         let heap = Heap::new(isize::MAX);
-        for rules in [0, 1, 15, 16, 17, 100] {
+        for count in [0, 1, 15, 16, 17, 100_u32] {
+            let rules = count as usize;
             let hits = RuleHits::new(&heap, 3, rules).unwrap();
             let hit = |cpu, rule| hits.exit(cpu, rule).map(Exit::count).is_some();
-            for rule in 0..rules {
-                assert!((0..=rule).all(|cpu| hit(cpu, RuleRef(rule as u32))));
+            for rule in 0..count {
+                assert!((0..=rule).all(|cpu| hit(cpu as usize, RuleRef(rule))));
             }
             assert!(hit(9, RuleRef::DEFAULT));
-            assert!(!hit(0, RuleRef(rules as u32 + 1)));
+            assert!(!hit(0, RuleRef(count + 1)));
             for rule in 0..rules {
                 assert_eq!(hits.sum(Some(rule)), rule as u64 + 1);
             }

@@ -147,9 +147,9 @@ impl<T: Tally, M: Memory, const KINDS: usize> Generations<T, M, KINDS> {
         total_order();
         let now = self.current.load(Ordering::SeqCst);
         match NonNull::new(now.map_addr(|address| address & !Self::TURN)) {
-            // SAFETY: `now` was current after the reader was counted in, so it is not given back before the reader is counted out,
-            // which the guard does. That a new generation may have its old address and turn is no harm: then it is that one.
             Some(value) if now == seen => Some(Reading {
+                // SAFETY: `now` was current after the reader was counted in, so it is not given back before the reader is counted
+                // out, which the guard does. That a new generation may have its old address and turn is no harm: then it is that one.
                 value: unsafe { value.as_ref() },
                 left: &door.left,
             }),
@@ -311,8 +311,8 @@ mod tests {
     }
 
     impl Numbered {
-        fn exit(&self) -> Option<Exit<'_>> {
-            Some(Exit::by(&self.1))
+        fn exit(&self) -> Exit<'_> {
+            Exit::by(&self.1)
         }
     }
 
@@ -371,7 +371,7 @@ mod tests {
         // SAFETY: the only publisher.
         assert!(unsafe { generations.publish(leak(1)) }.is_ok());
         for (cpu, kind) in [(0, 0), (1, 1), (9, 1), (0, 2)] {
-            generations.begin(cpu, kind).unwrap().end(Numbered::exit);
+            generations.begin(cpu, kind).unwrap().end(|number| Some(number.exit()));
         }
         drop(generations.look(1));
         assert_eq!([0, 1, 2].map(|kind| generations.begun(kind)), [1, 3, 0]);
@@ -387,7 +387,7 @@ mod tests {
             assert!(publish(&generations, leak(number)));
             assert_eq!(reclaim(&generations), (number > 1).then(|| number - 1));
             for _ in 0..number {
-                generations.begin(0, KIND).unwrap().end(Numbered::exit);
+                generations.begin(0, KIND).unwrap().end(|number| Some(number.exit()));
             }
             let reading = generations.begin(0, KIND).unwrap();
             assert!(publish(&generations, leak(100)));
@@ -418,7 +418,7 @@ mod tests {
                         if value % 3 == 0 {
                             drop(reading);
                         } else {
-                            reading.end(Numbered::exit);
+                            reading.end(|number| Some(number.exit()));
                         }
                         assert!(value >= last, "a reader never goes back");
                         last = value;
