@@ -54,18 +54,18 @@ impl Sent<'_> {
             let policy = reading.as_deref().map_or_else(InForce::default, Generation::in_force);
             if let Some(verdict) = decide::usual_set(policy, self.endpoint, &asked) {
                 // SAFETY: as the caller promises.
-                return unsafe { self.follow(verdict, captured, reading) };
+                return unsafe { self.follow(verdict, &mut captured, reading) };
             }
         }
         // SAFETY: as the caller promises.
-        unsafe { self.judge_at_length(captured, reading) }
+        unsafe { self.judge_at_length(&mut captured, reading) }
     }
 
     /// # Safety
     /// As [`Self::judge`].
     #[cold]
     #[inline(never)]
-    unsafe fn judge_at_length(self, captured: Captured, reading: Option<Reading<'_, Generation>>) -> NTSTATUS {
+    unsafe fn judge_at_length(self, captured: &mut Captured, reading: Option<Reading<'_, Generation>>) -> NTSTATUS {
         let asked = option_request(self.arguments, self.kind, captured.as_slice(), !self.irp.is_null());
         let policy = reading.as_deref().map_or_else(InForce::default, Generation::in_force);
         let verdict = decide::control(policy, self.endpoint, &asked);
@@ -82,7 +82,7 @@ impl Sent<'_> {
     unsafe fn follow(
         self,
         verdict: Verdict<'_>,
-        captured: Captured,
+        captured: &mut Captured,
         reading: Option<Reading<'_, Generation>>,
     ) -> NTSTATUS {
         let on_get = match verdict.outcome {
@@ -159,7 +159,7 @@ impl Sent<'_> {
     /// As [`Self::judge`].
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as `follow`")]
-    unsafe fn send(self, ruling: Ruling<'_>, mut captured: Captured, on_get: Option<OnGet>) -> NTSTATUS {
+    unsafe fn send(self, ruling: Ruling<'_>, captured: &mut Captured, on_get: Option<OnGet>) -> NTSTATUS {
         let (endpoint, arguments, verdict) = (self.endpoint, self.arguments, ruling.verdict);
         let Outcome::Forward {
             commit, input, observe, ..

@@ -53,9 +53,9 @@ pub struct Endpoint {
     uses: AtomicU64,
     phase: AtomicU8,
     closing: AtomicBool,
+    port: AtomicU16,
     /// Calls of our own in progress; the highest bit: close waits for them.
     gate: AtomicU32,
-    port: AtomicU16,
     pub options: SharedOptions,
     id: AtomicU64,
     pub budget: Budget,
