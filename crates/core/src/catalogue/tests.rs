@@ -145,6 +145,28 @@ fn get_lengths() {
     });
 }
 
+/// Where no lengths were tested, the class is what is documented of the size.
+#[test]
+fn classes_by_documentation() {
+    column("set_len", |row, cell| {
+        let sizes = [row.set_len, row.get_len];
+        let no_size = sizes == [Size::Absent; 2]
+            || sizes
+                .iter()
+                .any(|size| matches!(size, Size::Variable | Size::Provider | Size::ZeroOr(_)));
+        let class = if cell.contains("accept=") {
+            row.class
+        } else if row.space == Space::Ioctl || row.families == Families::NotTcpIp || no_size {
+            Class::Opaque
+        } else if row.kind == Kind::Struct {
+            Class::Sized
+        } else {
+            Class::Dword
+        };
+        assert_eq!(class, row.class, "{}", row.name);
+    });
+}
+
 #[test]
 fn directions() {
     column("settable", |row, cell| {
