@@ -32,9 +32,9 @@ pub(crate) struct MutantsCommand {
     /// Only those in files that this pattern fits (may be repeated)
     #[arg(long, value_name = "GLOB")]
     file: Vec<String>,
-    /// Only those whose name matches this (may be repeated)
-    #[arg(long, value_name = "REGEX")]
-    re: Vec<String>,
+    /// Only those whose name, as the lists have it, contains this (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    name: Vec<String>,
     /// How many at a time
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     jobs: usize,
@@ -95,12 +95,15 @@ fn list(layout: &Layout, wish: &MutantsCommand) -> Result<Vec<Mutant>> {
     cargo
         .current_dir(&layout.root)
         .args(["mutants", "--list", "--json", "--package=wskguard-core"])
-        .args(wish.file.iter().map(|glob| format!("--file={glob}")))
-        .args(wish.re.iter().map(|pattern| format!("--re={pattern}")));
+        .args(wish.file.iter().map(|glob| format!("--file={glob}")));
     if let Some(shard) = &wish.shard {
         cargo.args([&format!("--shard={shard}"), "--sharding=round-robin"]);
     }
-    serde_json::from_str(&command::output(&mut cargo)?).context("the list of mutants")
+    let mut mutants: Vec<Mutant> =
+        serde_json::from_str(&command::output(&mut cargo)?).context("the list of mutants")?;
+    // cargo-mutants has an option for this, which leaves fields of structures in.
+    mutants.retain(|mutant| wish.name.is_empty() || wish.name.iter().any(|text| mutant.name.contains(text)));
+    Ok(mutants)
 }
 
 /// Tries those that one copy of the sources can hold, and returns the others.
@@ -165,6 +168,7 @@ fn alone(layout: &Layout, folder: &Path, mutants: &[&Mutant], verdicts: &mut Ver
                 Some(_) => survived.push(*mutant),
             }
             fs::write(&file, source)?;
+            verdicts.write(folder)?;
             if (number + 1).is_multiple_of(100) {
                 println!("{} of {} tried", number + 1, left.len());
             }

@@ -313,6 +313,13 @@ fn wsk() {
     });
 }
 
+#[test]
+fn smallest_sizes() {
+    assert_eq!(Size::Words(2).minimum(), Some(2 * size_of::<usize>()));
+    assert_eq!(Size::Bytes(3).minimum(), Some(3));
+    assert_eq!(Size::ZeroOr(4).minimum(), None);
+}
+
 /// A set of lengths is made while compiling; this makes each again, alone and with the one before it.
 #[test]
 fn sets_of_lengths() {
