@@ -7,7 +7,6 @@ use wskguard_core::{
     audit::{self, AuditRecord, Happened, Kind, Limit, NO_RULE, Suppressed},
     decide::{self, BindVerdict, Verdict},
     policy::RuleRef,
-    semantics::Request,
     status::{Refusal, to_wsa},
 };
 
@@ -34,15 +33,26 @@ pub fn at_dispatch() -> bool {
     unsafe { KeGetCurrentIrql() >= DISPATCH_LEVEL }
 }
 
+/// A control request, as far as its record tells.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    pub kind: RequestKind,
+    pub level: u32,
+    pub code: u32,
+    pub length: usize,
+}
+
 /// What a control request leaves, but for its final status.
-pub fn control(endpoint: &Endpoint, verdict: &Verdict<'_>, generation: u64, request: &Request<'_>) -> AuditRecord {
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "it is built where it is to lie")]
+pub fn control(endpoint: &Endpoint, verdict: Verdict<'_>, generation: u64, request: Asked) -> AuditRecord {
     let mut record = common(endpoint, verdict.rule, generation, verdict.refusal, verdict.enforced);
     record.request = request.kind as u8;
     record.level = request.level;
     record.code = request.code;
     record.action = verdict.done as u8;
     record.mode = verdict.mode as u8;
-    record.input_length = u32::try_from(request.input_len).unwrap_or(u32::MAX);
+    record.input_length = u32::try_from(request.length).unwrap_or(u32::MAX);
     for (value, field, flag) in [
         (verdict.old, &mut record.old_value, audit::FLAG_HAS_OLD),
         (verdict.asked, &mut record.asked_value, audit::FLAG_HAS_ASKED),
@@ -67,6 +77,8 @@ pub fn bind(endpoint: &Endpoint, verdict: &BindVerdict, generation: u64, address
     record
 }
 
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as `control`")]
 fn common(
     endpoint: &Endpoint,
     rule: Option<RuleRef>,
@@ -96,6 +108,7 @@ fn common(
 }
 
 /// Fills in whose record it is.
+#[inline]
 pub fn describe(record: &mut AuditRecord, endpoint: &Endpoint) {
     record.endpoint = endpoint.id().0;
     record.client = endpoint.client().id().into();
@@ -112,7 +125,7 @@ pub fn event(event: Happened, status: NTSTATUS, generation: u64) {
     record.status = status.cast_unsigned();
     record.generation = u32::try_from(generation).unwrap_or(u32::MAX);
     if !matches!(event, Happened::PolicyStored | Happened::Healthy | Happened::Stopping) {
-        put(&record, None);
+        put(processor(), &record, None);
     } else if trace::listened() {
         trace::write(&record, &[]);
     }
@@ -126,7 +139,7 @@ pub fn not_wanted(cpu: usize) {
 /// An endpoint came or went: recorded where everything is, or everything of this endpoint.
 pub fn life(endpoint: &Endpoint, happened: Happened) {
     let state = endpoint.options.load();
-    let reading = guard().policy.enter();
+    let reading = guard().policy.look();
     let wanted = decide::records_life(reading.as_ref().map(|generation| &generation.image), &state);
     drop(reading);
     if wanted {
@@ -150,14 +163,20 @@ pub fn client(client: &Client, happened: Happened) {
     let mut record = AuditRecord::new(happened.kind(), system_time());
     record.client = client.id().into();
     record.code = happened as u32;
-    put(&record, Some(client));
+    put(processor(), &record, Some(client));
 }
 
 /// Writes a record with the status that the client got, unless its endpoint has used up what it may write.
 pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
+    write_on(processor(), endpoint, &mut record, status);
+}
+
+/// The same into the ring of the processor that the request came on, wherever it ends.
+#[inline]
+pub fn write_on(cpu: usize, endpoint: &Endpoint, record: &mut AuditRecord, status: i32) {
     let now = system_time();
     if !endpoint.budget.take(now, ENDPOINT_LIMIT) {
-        guard().rings.suppress(processor(), Suppressed::EndpointBudget);
+        guard().rings.suppress(cpu, Suppressed::EndpointBudget);
         return;
     }
     record.time = now;
@@ -165,15 +184,15 @@ pub fn write(endpoint: &Endpoint, mut record: AuditRecord, status: i32) {
     if record.wsa == 0 {
         record.wsa = to_wsa(NtStatus(record.status)).0;
     }
-    put(&record, Some(endpoint.client()));
+    put(cpu, record, Some(endpoint.client()));
 }
 
 /// Into the rings, and, if it got there, to the sessions that listen.
-fn put(record: &AuditRecord, client: Option<&Client>) {
+#[inline]
+fn put(cpu: usize, record: &AuditRecord, client: Option<&Client>) {
     // A writer that is preempted in the middle would hold readers up.
     // SAFETY: raising to DISPATCH_LEVEL from at most that.
     let irql = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
-    let cpu = processor();
     let written = guard().rings.write(cpu, record);
     // SAFETY: the level that was raised from.
     unsafe { KeLowerIrql(irql) };

@@ -135,10 +135,10 @@ unsafe extern "C" fn secondary_data(
 
 fn fill(dump: &mut Dump) {
     let guard = guard();
-    let books = guard.rings.books();
+    let books = guard.books();
     let live = u64::from(guard.live.load(Ordering::Relaxed));
-    dump.books = [books.decided, books.written, books.dropped_busy, live];
-    dump.counters = guard.counters.sums();
+    dump.books = [books.decided(), books.written, books.dropped_busy, live];
+    dump.counters = guard.counts();
     let records = guard.rings.newest(&mut dump.records);
     dump.record_count = u32::try_from(records).unwrap_or(0);
 }

@@ -18,8 +18,9 @@ use wdk_sys::{
     },
 };
 use wskguard_core::{
-    audit::Rings,
-    counters::{Counter, Counters},
+    RequestKind,
+    audit::{Books, Rings, Suppressed},
+    counters::{COUNT, Counter, Counters},
     memory::Memory,
     table::Table,
 };
@@ -173,6 +174,31 @@ impl Guard {
     #[inline]
     pub fn count_on(&self, cpu: usize, counter: Counter) {
         self.counters.count(cpu, counter);
+    }
+
+    /// All counters, in the order of [`wskguard_core::counters::COUNTERS`].
+    pub fn counts(&self) -> [u64; COUNT] {
+        let mut sums = self.counters.sums();
+        for kind in [
+            RequestKind::Set,
+            RequestKind::Get,
+            RequestKind::Ioctl,
+            RequestKind::Bind,
+        ] {
+            if let Some(sum) = sums.get_mut(Counter::of(kind) as usize) {
+                *sum = self.policy.begun(kind);
+            }
+        }
+        sums
+    }
+
+    /// What became of the records of all decisions. A request that goes down untouched leaves none, and is counted as such only.
+    pub fn books(&self) -> Books {
+        let mut books = self.rings.books();
+        if let Some(sum) = books.suppressed.get_mut(Suppressed::NotWanted as usize) {
+            *sum = sum.wrapping_add(self.counters.sum(Counter::ForwardedUntouched));
+        }
+        books
     }
 
     /// Lets a stop succeed, or makes it fail at once with the device still usable. Under the lock of `clients`.

@@ -24,7 +24,7 @@ use crate::guard::{TAG_REQUEST, guard};
 use crate::policy::{Generation, GenerationRef};
 use crate::sockaddr::Address;
 use crate::work::{OwnIrp, WorkItem};
-use crate::{audit, control, linger, upper};
+use crate::{audit, linger, upper};
 
 /// `SO_EXCLUSIVEADDRUSE`.
 const SO_EXCLUSIVEADDRUSE: u32 = !4;
@@ -34,11 +34,11 @@ const SO_EXCLUSIVEADDRUSE: u32 = !4;
 /// it. <= `DISPATCH_LEVEL`. `STATUS_INSUFFICIENT_RESOURCES` without memory.
 pub fn policy_for(endpoint: &Endpoint) -> Result<Option<GenerationRef>, NTSTATUS> {
     let state = endpoint.options.load();
-    let Some(reading) = guard().policy.enter() else {
+    let Some(reading) = guard().policy.look() else {
         return Ok(None);
     };
     let (mut any, mut room, mut then) = (false, true, state);
-    decide::initial(&reading.image, &control::subject(endpoint, &state), |option| {
+    decide::initial(&reading.image, endpoint, |option| {
         any = true;
         let change = change(endpoint, &then, option.level, option.code, option.value);
         // What cannot be applied will not be committed either.
@@ -65,9 +65,8 @@ pub fn apply(endpoint: &Endpoint, generation: &Generation, own: &mut OwnIrp) {
 
 /// The option of that number.
 fn nth(endpoint: &Endpoint, generation: &Generation, index: usize) -> Option<InitialOption> {
-    let state = endpoint.options.load();
     let (mut at, mut found) = (0_usize, None);
-    decide::initial(&generation.image, &control::subject(endpoint, &state), |option| {
+    decide::initial(&generation.image, endpoint, |option| {
         if at == index {
             found = Some(option);
         }
@@ -192,7 +191,7 @@ fn change(endpoint: &Endpoint, state: &OptionState, level: u32, code: u32, value
     };
     let facts: &EndpointFacts = &endpoint.facts;
     match semantics::plan(facts, state, endpoint.phase(), wskguard_core::Mode::Off, &request) {
-        Plan::Forward(Forward { commit, .. }) => Change::fact(commit.op),
+        Plan::Forward(Forward { commit, .. }) => commit.as_fact(),
         Plan::Refuse(_) | Plan::Answer(_) => Change::NONE,
     }
 }

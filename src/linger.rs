@@ -91,7 +91,7 @@ impl Linger {
 
 /// The same for the options as `change` will leave them.
 pub fn reserve_for(endpoint: &Endpoint, change: Change) -> bool {
-    if !matches!(change.op, Op::Linger { .. } | Op::DontLinger(_)) {
+    if !matches!(change.op(), Op::Linger { .. } | Op::DontLinger(_)) {
         return true;
     }
     let mut state = endpoint.options.load();
@@ -131,7 +131,7 @@ pub fn wanted(endpoint: &Endpoint, phase: Phase) -> Option<u32> {
     }
     let most = guard()
         .policy
-        .enter()
+        .look()
         .map_or(DEFAULT_MAX, |generation| generation.image.settings().linger_max);
     Some(u32::from(seconds).min(most)).filter(|&seconds| seconds > 0)
 }

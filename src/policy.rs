@@ -10,9 +10,11 @@ use wdk_sys::{
     ntddk::KeDelayExecutionThread,
 };
 use wskguard_core::{
+    RequestKind,
     audit::Happened,
     counters::{Counter, RuleHits},
-    generation::{Generations, Reading, Reclaim},
+    decide::{InForce, Tables},
+    generation::{Generations, Reading, Reclaim, Tally},
     policy::Image,
 };
 
@@ -25,6 +27,7 @@ pub struct Generation {
     pub number: u64,
     pub image: Image<'static>,
     pub hits: RuleHits<Pool>,
+    tables: Tables<Pool>,
     bytes: ImageBytes,
     /// One for being in force, one for each request that still has to be finished by it.
     refs: AtomicU32,
@@ -95,13 +98,24 @@ impl Generation {
         let kept: &'static [u8] = unsafe { core::slice::from_raw_parts(bytes.block.as_ptr(), bytes.length) };
         let image = Image::parse(kept).map_err(|_| STATUS_INVALID_IMAGE_FORMAT)?;
         let hits = RuleHits::new(Pool, guard().processors, image.rule_count()).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let tables = Tables::new(Pool, &image).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         Ok(Self {
             number,
             image,
             hits,
+            tables,
             bytes,
             refs: AtomicU32::new(1),
         })
+    }
+
+    /// What requests are decided on.
+    #[inline]
+    pub fn in_force(&self) -> InForce<'_, 'static> {
+        InForce {
+            image: Some(&self.image),
+            tables: self.tables.as_ref(),
+        }
     }
 
     /// Keeps it beyond the decision. While it is being read.
@@ -116,9 +130,19 @@ impl Generation {
     }
 }
 
+// SAFETY: the hits are not replaced while the generation lives, and only readers that end add to them.
+unsafe impl Tally for Generation {
+    fn counted(&self) -> u64 {
+        self.hits.counted()
+    }
+}
+
+/// Kinds of requests that are counted as they come.
+const KINDS: usize = RequestKind::Bind as usize + 1;
+
 /// The generation in force, and the one that is on its way out.
 pub struct PolicyInForce {
-    generations: Generations<Generation, Pool>,
+    generations: Generations<Generation, Pool, KINDS>,
     /// Held by the one load that runs.
     loading: AtomicBool,
     last: AtomicU64,
@@ -135,15 +159,21 @@ impl PolicyInForce {
         })
     }
 
-    /// The generation to decide on, held until the guard goes: for the decision, no longer. `None`: the built-in policy.
-    pub fn enter(&self) -> Option<Reading<'_, Generation>> {
-        self.enter_on(processor())
+    /// Counts a request, and gives the generation to decide on, held until the guard goes: for the decision, no longer.
+    /// `None`: the built-in policy.
+    #[inline]
+    pub fn begin(&self, cpu: usize, kind: RequestKind) -> Option<Reading<'_, Generation>> {
+        self.generations.begin(cpu, kind as usize)
     }
 
-    /// The same where the processor is known.
-    #[inline]
-    pub fn enter_on(&self, cpu: usize) -> Option<Reading<'_, Generation>> {
-        self.generations.enter(cpu)
+    /// The generation in force, for a look that is not a request's.
+    pub fn look(&self) -> Option<Reading<'_, Generation>> {
+        self.generations.look(processor())
+    }
+
+    /// How many requests of this kind came to be decided on.
+    pub fn begun(&self, kind: RequestKind) -> u64 {
+        self.generations.begun(kind as usize)
     }
 
     /// Refuses every change from now on, until the machine restarts.

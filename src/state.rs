@@ -245,7 +245,7 @@ impl State {
     fn write(&self) {
         let generation = guard()
             .policy
-            .enter()
+            .look()
             .filter(|now| now.number > self.stored.load(Ordering::Relaxed))
             .map(|now| now.keep());
         let starts = self.starts_due.swap(NOT_DUE, Ordering::Relaxed);

@@ -1,9 +1,11 @@
 //! WskControlSocket: the audit point. Captures the input once, lets the core decide, and does what it says. IRQL <= `DISPATCH_LEVEL`.
 
-mod decided;
+mod judge;
 mod observed;
+mod onget;
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use wdk_sys::{NTSTATUS, STATUS_FILE_FORCED_CLOSED, STATUS_NOT_SUPPORTED};
 use wsk_sys::{
@@ -12,16 +14,15 @@ use wsk_sys::{
 };
 use wskguard_core::{
     Mode, RequestKind,
-    audit::AuditRecord,
     counters::Counter,
-    decide::{self, Subject},
-    policy::{ProcessKey, RuleRef},
-    semantics::{self, Addresses, Answer, OptionState, Pointer, Request as OptionRequest, Undo},
+    decide::{self, InForce},
+    generation::Reading,
+    policy::RuleRef,
+    semantics::{self, Addresses, Answer, OptionState, Pointer, Request as OptionRequest},
 };
 
-use self::decided::{Decided, Decision};
+use self::judge::Sent;
 pub use self::observed::Observed;
-use self::observed::Substitute;
 use crate::endpoint::Endpoint;
 use crate::guard::{guard, processor};
 use crate::policy::Generation;
@@ -45,84 +46,99 @@ struct Arguments {
 }
 
 /// The one copy of the input that is decided on and, where the completion is observed, given to the provider.
+///
+/// # Invariants
+/// `length` is [`INLINE`] at most, and the first `length` bytes are written.
 #[repr(C, align(16))]
-#[derive(Clone, Copy)]
 struct Captured {
-    bytes: [u8; INLINE],
+    bytes: MaybeUninit<[u8; INLINE]>,
     length: usize,
 }
 
 impl Captured {
-    /// Copies what is claimed, if that is not more than fits; otherwise what deciding needs.
-    unsafe fn of(arguments: &Arguments, kind: RequestKind) -> Self {
-        let mut captured = Self {
-            bytes: [0; INLINE],
+    #[inline]
+    fn new() -> Self {
+        Self {
+            bytes: MaybeUninit::uninit(),
             length: 0,
-        };
+        }
+    }
+
+    /// Copies what is claimed, if that is not more than fits; otherwise what deciding needs.
+    #[inline]
+    unsafe fn capture(&mut self, arguments: &Arguments, kind: RequestKind) {
         if arguments.input.is_null() || kind == RequestKind::Get {
-            return captured;
+            return;
         }
         let claimed = arguments.input_size;
-        // What nearly all options are: one load and one store instead of a call.
-        if claimed == size_of::<u32>() {
-            // SAFETY: the client claims four bytes, in nonpaged memory.
-            let four = unsafe { arguments.input.cast::<[u8; 4]>().read_unaligned() };
-            if let Some(first) = captured.bytes.first_chunk_mut() {
-                *first = four;
-            }
-            captured.length = claimed;
-            return captured;
-        }
-        let wanted = if claimed <= INLINE {
+        let length = if claimed <= INLINE {
             claimed
         } else {
-            semantics::capture_len(kind, arguments.level, arguments.code, claimed)
+            semantics::capture_len(kind, arguments.level, arguments.code, claimed).min(INLINE)
         };
-        captured.length = wanted.min(INLINE);
-        // SAFETY: the client claims at least that many bytes, in nonpaged memory; the copy has room for them.
-        unsafe { core::ptr::copy_nonoverlapping(arguments.input.cast(), captured.bytes.as_mut_ptr(), captured.length) };
-        captured
+        // SAFETY: the client claims at least that many bytes, in nonpaged memory; `length` is no more than fits.
+        unsafe { self.fill(arguments.input.cast(), length) };
     }
 
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&self.bytes)
-    }
-
-    /// Takes other bytes instead.
-    fn replace(&mut self, by: &[u8]) {
-        self.length = 0;
-        for (to, from) in self.bytes.iter_mut().zip(by) {
-            *to = *from;
-            self.length = self.length.saturating_add(1);
+    /// # Safety
+    /// `from` has `length` bytes, [`INLINE`] at most.
+    #[inline]
+    unsafe fn fill(&mut self, from: *const u8, length: usize) {
+        let to = self.bytes.as_mut_ptr();
+        if length == size_of::<u32>() {
+            // What nearly all options are: one load and one store instead of a call.
+            // SAFETY: as the caller promises.
+            let four = unsafe { from.cast::<[u8; 4]>().read_unaligned() };
+            // SAFETY: there is room for more.
+            unsafe { to.cast::<[u8; 4]>().write_unaligned(four) };
+        } else {
+            // SAFETY: as the caller promises; the copy has room for them.
+            unsafe { core::ptr::copy_nonoverlapping(from, to.cast(), length) };
         }
+        self.length = length;
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: by the invariant.
+        unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.length) }
+    }
+
+    /// Another one of the same bytes.
+    #[inline]
+    fn copied(&self) -> Self {
+        let mut copy = Self::new();
+        // SAFETY: by the invariant.
+        unsafe { copy.fill(self.bytes.as_ptr().cast(), self.length) };
+        copy
+    }
+
+    /// Takes other bytes instead, where there are any: a rule's value, or the address of a function.
+    #[inline]
+    fn substitute(&mut self, value: Option<semantics::Inline>, function: Option<u64>) -> bool {
+        let value = value.map(|value| (value.bytes, value.len));
+        let Some((bytes, length)) = function.map(|address| (address.to_le_bytes(), 8)).or(value) else {
+            return false;
+        };
+        // SAFETY: eight bytes, of which an option's value has no more.
+        unsafe { self.fill(bytes.as_ptr(), length.min(bytes.len())) };
+        true
     }
 }
 
 /// The mode in force for an endpoint with these options.
 pub fn mode_of(state: &OptionState) -> Mode {
-    let reading = guard().policy.enter();
+    let reading = guard().policy.look();
     decide::mode(reading.as_ref().map(|generation| &generation.image), state)
 }
 
-/// What the core is told about who asks.
-pub fn subject<'a>(endpoint: &'a Endpoint, state: &'a OptionState) -> Subject<'a> {
-    let process = endpoint.process();
-    Subject {
-        facts: &endpoint.facts,
-        state,
-        phase: endpoint.phase(),
-        client: endpoint.client().key(),
-        process: (process != 0).then(|| ProcessKey::new(process, &[])),
-    }
-}
-
-/// Counts a hit of the rule that decided. Returns the generation's number.
-pub fn count_hit(generation: &Generation, rule: Option<RuleRef>, cpu: usize) -> u64 {
-    let rule = rule
-        .filter(|rule| *rule != RuleRef::DEFAULT)
-        .and_then(|rule| usize::try_from(rule.0).ok());
-    generation.hits.hit(cpu, rule);
-    generation.number
+/// The decision is made, by this rule: counts its hit. Returns the generation's number; 0 stands for the built-in policy.
+#[inline]
+pub fn end(reading: Option<Reading<'_, Generation>>, rule: Option<RuleRef>, cpu: usize) -> u64 {
+    let Some(reading) = reading else { return 0 };
+    let number = reading.number;
+    reading.end(|generation| generation.hits.exit(cpu, rule?));
+    number
 }
 
 pub unsafe extern "system" fn control_socket(
@@ -149,30 +165,44 @@ pub unsafe extern "system" fn control_socket(
         output,
         returned,
     };
-    let (request, counter) = match kind {
-        WskSetOption => (RequestKind::Set, Counter::Sets),
-        WskGetOption => (RequestKind::Get, Counter::Gets),
-        WskIoctl => (RequestKind::Ioctl, Counter::Ioctls),
+    let request = match kind {
+        WskSetOption => RequestKind::Set,
+        WskGetOption => RequestKind::Get,
+        WskIoctl => RequestKind::Ioctl,
         // No request that we know: the provider is to say so.
         // SAFETY: the client's own arguments.
-        _ => return unsafe { forward(endpoint, &arguments, irp) },
+        _ => return unsafe { pass_on(endpoint, &arguments, irp) },
     };
     // Asked once; that the request may go on elsewhere is no harm.
     let cpu = processor();
-    guard().count_on(cpu, counter);
-    // SAFETY: the client's input, as it claims it.
-    let captured = unsafe { Captured::of(&arguments, request) };
-    let asked = option_request(&arguments, request, &captured, !irp.is_null());
-    let decided = Decided::on(endpoint, &asked, cpu);
-    decided.count(endpoint, cpu);
-    // SAFETY: the client's own arguments, and the decision on them.
-    unsafe { carry_out(endpoint, &arguments, captured, request, decided, irp, cpu) }
+    let reading = guard().policy.begin(cpu, request);
+    if request == RequestKind::Get {
+        let asked = option_request(&arguments, request, &[], !irp.is_null());
+        let policy = reading.as_deref().map_or_else(InForce::default, Generation::in_force);
+        if let Some(rule) = decide::passes(policy, endpoint, &asked) {
+            end(reading, rule, cpu);
+            endpoint.decided(false);
+            guard().count_on(cpu, Counter::ForwardedUntouched);
+            // SAFETY: the client's own arguments.
+            return unsafe { pass_on(endpoint, &arguments, irp) };
+        }
+    }
+    let sent = Sent {
+        endpoint,
+        arguments: &arguments,
+        kind: request,
+        irp,
+        cpu,
+    };
+    // SAFETY: the client's own arguments and IRP.
+    unsafe { sent.judge(reading) }
 }
 
+#[inline]
 fn option_request<'a>(
     arguments: &Arguments,
     kind: RequestKind,
-    captured: &'a Captured,
+    captured: &'a [u8],
     has_irp: bool,
 ) -> OptionRequest<'a> {
     let pointer = |address: *mut c_void| {
@@ -188,7 +218,7 @@ fn option_request<'a>(
         code: arguments.code,
         input_pointer: pointer(arguments.input),
         input_len: arguments.input_size,
-        input: captured.as_slice(),
+        input: captured,
         output_pointer: pointer(arguments.output),
         output_len: arguments.output_size,
         has_irp,
@@ -199,76 +229,6 @@ fn option_request<'a>(
         } else {
             0
         },
-    }
-}
-
-unsafe fn carry_out(
-    endpoint: &Endpoint,
-    arguments: &Arguments,
-    captured: Captured,
-    kind: RequestKind,
-    decided: Decided,
-    irp: PIRP,
-    cpu: usize,
-) -> NTSTATUS {
-    match decided.decision {
-        Decision::Refuse(refusal) => {
-            // SAFETY: the client's IRP, or NULL, which went nowhere.
-            unsafe { tell(endpoint, decided.record, irp, refusal.status.0.cast_signed(), 0) }
-        }
-        // SAFETY: as above.
-        Decision::Succeed => unsafe { tell(endpoint, decided.record, irp, 0, 0) },
-        Decision::Answer(answer) => match endpoint.options.commit(answer.commit) {
-            Ok(_) => {
-                // SAFETY: the client's output buffer.
-                let written = unsafe { write_answer(endpoint, arguments, &answer) };
-                // SAFETY: as above.
-                unsafe { tell(endpoint, decided.record, irp, 0, written) }
-            }
-            // SAFETY: as above.
-            Err(refusal) => unsafe { tell(endpoint, decided.record, irp, refusal.status.0.cast_signed(), 0) },
-        },
-        Decision::Forward {
-            commit,
-            input,
-            observe,
-            on_get,
-        } => {
-            // SAFETY: the client's function, in place of which ours goes down.
-            let callback = unsafe { receive_ex_callback(endpoint, arguments, kind) };
-            if !observe && input.is_none() && callback.is_none() {
-                guard().count_on(cpu, Counter::ForwardedUntouched);
-                // SAFETY: the client's own arguments.
-                return unsafe { forward(endpoint, arguments, irp) };
-            }
-            guard().count_on(cpu, Counter::Forwarded);
-            let observed = Observed {
-                endpoint: endpoint.reference(),
-                arguments: *arguments,
-                captured,
-                kind,
-                mode: decided.mode,
-                commit,
-                undo: Undo::None,
-                on_get,
-                callback: callback.map(|(_, restore)| restore),
-                has_irp: !irp.is_null(),
-                cpu,
-                record: decided.record,
-            };
-            let input = input.map(|input| Substitute {
-                bytes: input.bytes,
-                length: input.len,
-            });
-            let input = callback.map_or(input, |(ours, _)| {
-                Some(Substitute {
-                    bytes: ours.to_le_bytes(),
-                    length: 8,
-                })
-            });
-            // SAFETY: the client's own arguments and IRP.
-            unsafe { observed.send(input, irp) }
-        }
     }
 }
 
@@ -289,23 +249,8 @@ unsafe fn receive_ex_callback(endpoint: &Endpoint, arguments: &Arguments, kind: 
     Some((callback::receive_ex_event as *const () as u64, before))
 }
 
-/// Completes a request that did not go down.
-unsafe fn tell(
-    endpoint: &Endpoint,
-    record: Option<AuditRecord>,
-    irp: PIRP,
-    status: NTSTATUS,
-    information: usize,
-) -> NTSTATUS {
-    if let Some(record) = record {
-        audit::write(endpoint, record, status);
-    }
-    // SAFETY: as the caller promises.
-    unsafe { complete_here(irp, status, information) }
-}
-
 /// Gives a request to the provider as it came.
-unsafe fn forward(endpoint: &Endpoint, arguments: &Arguments, irp: PIRP) -> NTSTATUS {
+unsafe fn pass_on(endpoint: &Endpoint, arguments: &Arguments, irp: PIRP) -> NTSTATUS {
     // SAFETY: the client's own arguments.
     unsafe { call(endpoint, arguments, arguments.input, arguments.input_size, irp) }
 }

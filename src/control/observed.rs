@@ -2,8 +2,7 @@
 
 use core::ptr::NonNull;
 
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
-use wsk_sys::PIRP;
+use wdk_sys::NTSTATUS;
 use wskguard_core::{
     Mode, NtStatus, RequestKind,
     audit::AuditRecord,
@@ -12,18 +11,12 @@ use wskguard_core::{
     semantics::{self, Change, Undo},
 };
 
-use super::decided::OnGet;
-use super::{Arguments, Captured, call, option_request, tell, write_answer};
+use super::onget::OnGet;
+use super::{Arguments, Captured, call, option_request, write_answer};
+use crate::audit;
 use crate::endpoint::EndpointRef;
 use crate::guard::guard;
 use crate::request::{Finish, Request, Told};
-use crate::{audit, linger};
-
-/// Bytes that the provider is given instead of the client's.
-pub struct Substitute {
-    pub bytes: [u8; 8],
-    pub length: usize,
-}
 
 /// A request whose completion matters.
 pub struct Observed {
@@ -44,60 +37,11 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Gives it to the provider, with `input` instead of the client's where there is one.
+    /// A request without an IRP is complete when the call returns: the copy can stay on the stack.
     ///
     /// # Safety
-    /// The client's own arguments and IRP, which went nowhere yet.
-    pub unsafe fn send(mut self, input: Option<Substitute>, irp: PIRP) -> NTSTATUS {
-        if !linger::reserve_for(&self.endpoint, self.commit) {
-            // SAFETY: the client's IRP, or NULL, which went nowhere.
-            return unsafe { tell(&self.endpoint, self.record, irp, STATUS_INSUFFICIENT_RESOURCES, 0) };
-        }
-        if self.commit.commits_before() {
-            match self.endpoint.options.commit(self.commit) {
-                Ok(undo) => self.undo = undo,
-                Err(refusal) => {
-                    // Another request was faster: it is this one that breaks the coupling.
-                    let status = refusal.status.0.cast_signed();
-                    // SAFETY: the client's IRP, or NULL, which went nowhere.
-                    return unsafe { tell(&self.endpoint, self.record, irp, status, 0) };
-                }
-            }
-        }
-        let copied =
-            input.is_some() || (self.kind != RequestKind::Get && self.arguments.input_size == self.captured.length);
-        if let Some(input) = input {
-            self.captured
-                .replace(input.bytes.get(..input.length).unwrap_or(&input.bytes));
-        }
-        if irp.is_null() {
-            // SAFETY: the client's own arguments.
-            return unsafe { self.inline(copied) };
-        }
-        let Some(request) = guard().spares.take(self.cpu).or_else(Request::allocate) else {
-            self.endpoint.options.undo(self.undo);
-            guard().count(Counter::AllocationFailures);
-            // SAFETY: as above.
-            return unsafe { tell(&self.endpoint, self.record, irp, STATUS_INSUFFICIENT_RESOURCES, 0) };
-        };
-        let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
-        let call = |own, kept: *mut Self| {
-            // SAFETY: the block keeps the copy until the provider completes our IRP.
-            let copy = unsafe { &raw mut (*kept).captured.bytes }.cast();
-            let (input, size) = if copied && length > 0 {
-                (copy, length)
-            } else {
-                (arguments.input, arguments.input_size)
-            };
-            // SAFETY: the client's arguments, with the copy of the input and our IRP.
-            unsafe { call(&endpoint, &arguments, input, size, own) }
-        };
-        // SAFETY: the client's IRP; the call above passes ours to one function.
-        unsafe { request.send_with(irp, self, call) }
-    }
-
-    /// A request without an IRP is complete when the call returns: the copy can stay on the stack.
-    unsafe fn inline(mut self, copied: bool) -> NTSTATUS {
+    /// The client's own arguments.
+    pub unsafe fn inline(mut self, copied: bool) -> NTSTATUS {
         let (endpoint, arguments, length) = (self.endpoint.clone(), self.arguments, self.captured.length);
         let (input, size) = if copied && length > 0 {
             (self.captured.bytes.as_mut_ptr().cast(), length)
@@ -119,7 +63,7 @@ impl Observed {
     fn succeeded(&mut self, information: usize) {
         if !self.commit.commits_before() {
             // Reports what the provider did: nothing to refuse any more.
-            let _ = self.endpoint.options.commit(Change::fact(self.commit.op));
+            let _ = self.endpoint.options.commit(self.commit.as_fact());
         }
         if self.callback.is_some() && self.captured.as_slice().iter().all(|&byte| byte == 0) {
             self.endpoint.set_receive_ex(core::ptr::null_mut());
@@ -160,7 +104,7 @@ impl Observed {
         }
         guard().count(Counter::LowerFailures);
         let endpoint = &self.endpoint;
-        let request = option_request(&self.arguments, self.kind, &self.captured, self.has_irp);
+        let request = option_request(&self.arguments, self.kind, self.captured.as_slice(), self.has_irp);
         let state = endpoint.options.load();
         let provider = NtStatus(status.cast_unsigned());
         let answer = semantics::after_failure(&endpoint.facts, &state, endpoint.phase(), self.mode, &request, provider);
@@ -182,8 +126,17 @@ impl Finish for Observed {
         Told::Now(status, information)
     }
 
-    fn keep(&self, block: NonNull<Request<Self>>) -> bool {
-        guard().spares.keep(self.cpu, block)
+    fn retire(self, block: NonNull<Request<Self>>) {
+        // The endpoint's reference has to outlive the block's being kept: it keeps the driver.
+        let Self {
+            endpoint, on_get, cpu, ..
+        } = self;
+        if !guard().spares.keep(cpu, block) {
+            // SAFETY: of this kind there are pooled blocks only, and this one's request is over.
+            unsafe { Request::free(block) };
+        }
+        drop(on_get);
+        drop(endpoint);
     }
 }
 
@@ -199,8 +152,8 @@ impl Observed {
                 answered => answered,
             }
         };
-        if let Some(record) = self.record.take() {
-            audit::write(&self.endpoint, record, status);
+        if let Some(record) = &mut self.record {
+            audit::write_on(self.cpu, &self.endpoint, record, status);
         }
         (status, information)
     }

@@ -18,6 +18,8 @@ use wskguard_core::{
     EndpointId, Phase,
     audit::{Budget, Happened},
     counters::Counter,
+    decide::Subject,
+    policy::{ClientKey, ProcessKey},
     semantics::{Change, EndpointFacts, Number, Op, OptionState, SharedOptions},
     table,
 };
@@ -32,6 +34,11 @@ use crate::request::Request;
 use crate::sockaddr::Address;
 use crate::upper::close::{self, Close};
 
+/// Of [`Endpoint::uses`].
+const REFERENCE: u64 = 1;
+const REFERENCES: u64 = 0xFFFF_FFFF;
+const DECISION: u64 = 1 << 32;
+
 /// Of [`Endpoint::gate`].
 const SHUT: u32 = 1 << 31;
 
@@ -42,7 +49,8 @@ pub struct Endpoint {
     lower: AtomicPtr<WSK_SOCKET>,
     client: NonNull<Client>,
     pub facts: EndpointFacts,
-    refs: AtomicU32,
+    /// References in the lower half, decisions in the upper: a request that is forwarded adds to both at once.
+    uses: AtomicU64,
     phase: AtomicU8,
     closing: AtomicBool,
     /// Calls of our own in progress; the highest bit: close waits for them.
@@ -51,7 +59,6 @@ pub struct Endpoint {
     pub options: SharedOptions,
     id: AtomicU64,
     pub budget: Budget,
-    decided: AtomicU32,
     refused: AtomicU32,
     /// What its callbacks are given and which they are: read by every event.
     context: AtomicPtr<c_void>,
@@ -99,14 +106,14 @@ impl core::ops::Deref for EndpointRef {
 
 impl Clone for EndpointRef {
     fn clone(&self) -> Self {
-        self.refs.fetch_add(1, Ordering::Relaxed);
+        self.uses.fetch_add(REFERENCE, Ordering::Relaxed);
         Self(self.0)
     }
 }
 
 impl Drop for EndpointRef {
     fn drop(&mut self) {
-        if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.uses.fetch_sub(REFERENCE, Ordering::AcqRel) & REFERENCES == REFERENCE {
             // SAFETY: the last reference is gone.
             unsafe { Endpoint::free(self.0) };
         }
@@ -153,7 +160,7 @@ impl Endpoint {
             lower: AtomicPtr::new(core::ptr::null_mut()),
             client: NonNull::from(client),
             facts: birth.facts,
-            refs: AtomicU32::new(1),
+            uses: AtomicU64::new(REFERENCE),
             phase: AtomicU8::new(birth.phase as u8),
             closing: AtomicBool::new(false),
             gate: AtomicU32::new(0),
@@ -161,7 +168,6 @@ impl Endpoint {
             options: SharedOptions::new(birth.options),
             id: AtomicU64::new(0),
             budget: Budget::default(),
-            decided: AtomicU32::new(0),
             refused: AtomicU32::new(0),
             context: AtomicPtr::new(birth.context),
             callbacks: AtomicPtr::new(birth.callbacks.cast_mut()),
@@ -208,7 +214,14 @@ impl Endpoint {
 
     /// Another reference. The caller has one, or is within a call or callback that keeps the endpoint open.
     pub fn reference(&self) -> EndpointRef {
-        self.refs.fetch_add(1, Ordering::Relaxed);
+        self.uses.fetch_add(REFERENCE, Ordering::Relaxed);
+        EndpointRef(NonNull::from(self))
+    }
+
+    /// The same, for a request that was decided to be forwarded.
+    #[inline]
+    pub fn decided_and_referenced(&self) -> EndpointRef {
+        self.uses.fetch_add(DECISION | REFERENCE, Ordering::Relaxed);
         EndpointRef(NonNull::from(self))
     }
 
@@ -244,7 +257,7 @@ impl Endpoint {
     }
 
     pub fn phase(&self) -> Phase {
-        phase_of(self.phase.load(Ordering::Acquire))
+        Subject::phase(self)
     }
 
     pub fn set_phase(&self, phase: Phase) {
@@ -419,10 +432,35 @@ impl Endpoint {
 
     /// Counts a decision.
     pub fn decided(&self, refused: bool) {
-        self.decided.fetch_add(1, Ordering::Relaxed);
+        self.uses.fetch_add(DECISION, Ordering::Relaxed);
         if refused {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Subject for Endpoint {
+    #[inline]
+    fn facts(&self) -> &EndpointFacts {
+        &self.facts
+    }
+
+    #[inline]
+    fn options(&self) -> &SharedOptions {
+        &self.options
+    }
+
+    #[inline]
+    fn phase(&self) -> Phase {
+        phase_of(self.phase.load(Ordering::Acquire))
+    }
+
+    fn client(&self) -> ClientKey<'_> {
+        Self::client(self).key()
+    }
+
+    fn process(&self) -> Option<ProcessKey<'_>> {
+        (self.process != 0).then(|| ProcessKey::new(self.process, &[]))
     }
 }
 

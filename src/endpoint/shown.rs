@@ -32,7 +32,7 @@ impl Endpoint {
             reserved: 0,
             process: self.process,
             created: self.created,
-            decided: self.decided.load(Ordering::Relaxed).into(),
+            decided: self.uses.load(Ordering::Relaxed) >> 32,
             refused: self.refused.load(Ordering::Relaxed).into(),
             local: local.to_le_bytes(),
         }

@@ -102,7 +102,7 @@ pub fn fill(opened: &Opened, mut reply: Reply<'_>, max: u32) -> Result<usize, NT
             break;
         }
     }
-    let books = rings.books();
+    let books = guard().books();
     let mut place = opened.place.lock();
     place.standing = Standing::At(cursor);
     place.read = place.read.saturating_add(count.into());
@@ -113,7 +113,7 @@ pub fn fill(opened: &Opened, mut reply: Reply<'_>, max: u32) -> Result<usize, NT
         element_size: count_of(size_of::<AuditEntry>()),
         overwritten: place.overwritten,
         read: place.read,
-        decided: books.decided,
+        decided: books.decided(),
         written: books.written,
         suppressed: books.suppressed,
         dropped: books.dropped_busy,

@@ -33,7 +33,7 @@ pub fn get_policy(call: Call<'_>, request: GetPolicyRequest) -> Result<usize, NT
         header: Header::of::<PolicyReply>(),
         ..PolicyReply::default()
     };
-    if let Some(generation) = guard().policy.enter().filter(|generation| generation.number != 0) {
+    if let Some(generation) = guard().policy.look().filter(|generation| generation.number != 0) {
         let image = generation.bytes();
         fixed.generation = generation.number;
         fixed.hash = generation.image.hash();

@@ -53,7 +53,7 @@ pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
         flags: status_flags::BUILT_IN_POLICY,
         ..StatusReply::default()
     };
-    if let Some(generation) = guard.policy.enter() {
+    if let Some(generation) = guard.policy.look() {
         let settings = generation.image.settings();
         status.policy_mode = settings.mode as u8;
         status.semantics = settings.semantics as u8;
@@ -88,8 +88,8 @@ pub fn query_status(call: Call<'_>) -> Result<usize, NTSTATUS> {
 pub fn query_counters(call: Call<'_>) -> Result<usize, NTSTATUS> {
     let mut reply = call.reply::<CountersReply>()?;
     let guard = guard();
-    let sums = guard.counters.sums();
-    let generation = guard.policy.enter().map_or(0, |generation| generation.number);
+    let sums = guard.counts();
+    let generation = guard.policy.look().map_or(0, |generation| generation.number);
     let count = sums.iter().take_while(|sum| reply.push(sum.as_bytes())).count();
     finish(
         reply,
@@ -110,7 +110,7 @@ pub fn query_rule_counters(call: Call<'_>, request: RangeRequest) -> Result<usiz
         first: request.first,
         ..CountersReply::default()
     };
-    if let Some(generation) = guard().policy.enter().filter(|generation| generation.number != 0) {
+    if let Some(generation) = guard().policy.look().filter(|generation| generation.number != 0) {
         let rules = generation.hits.rules();
         fixed.generation = generation.number;
         fixed.total = count_of(rules).saturating_add(1);

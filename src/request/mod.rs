@@ -51,20 +51,14 @@ pub trait Finish {
     {
         prepared.fail(STATUS_NOT_SUPPORTED);
     }
-    /// The request is over: whether its block, which is pool of its own and holds nothing any more, is now somebody else's.
-    fn keep(&self, block: NonNull<Request<Self>>) -> bool
+    /// The client has been told, and nothing of this request runs any more: end of the block, which holds nothing any more. Of a
+    /// kind whose blocks are part of something else, or are kept, this function is to be its own.
+    fn retire(self, block: NonNull<Request<Self>>)
     where
         Self: Sized,
     {
-        let _ = (self, block);
-        false
-    }
-    /// The client has been told, and nothing of this request runs any more: end of the block.
-    fn retire(self, home: Home)
-    where
-        Self: Sized,
-    {
-        let _ = (self, home);
+        // SAFETY: a pooled block, as the kinds whose blocks are not do this differently.
+        unsafe { Request::free(block) };
     }
 }
 
@@ -77,14 +71,6 @@ pub enum Told {
     AfterWork(WorkItem),
 }
 
-/// Where a block lives, for whoever ends it.
-pub enum Home {
-    /// In pool of its own.
-    Pool,
-    /// Inside the endpoint.
-    Endpoint,
-}
-
 /// The block: our IRP, the client's, and what to do when ours completes.
 #[repr(C)]
 pub struct Request<F: Finish> {
@@ -94,7 +80,6 @@ pub struct Request<F: Finish> {
     finish: UnsafeCell<MaybeUninit<F>>,
     work: UnsafeCell<Option<WorkItem>>,
     cancellable: bool,
-    pooled: bool,
 }
 
 /// A block that waits for its request.
@@ -113,18 +98,21 @@ impl<F: Finish> Request<F> {
             finish: UnsafeCell::new(MaybeUninit::uninit()),
             work: UnsafeCell::new(None),
             cancellable: false,
-            pooled: false,
         }
     }
 
     /// Allocates a block; `None` when there is no memory.
     pub fn allocate() -> Option<Ready<F>> {
-        NonpagedBox::try_new(Self {
-            pooled: true,
-            ..Self::idle()
-        })
-        .ok()
-        .map(Ready)
+        NonpagedBox::try_new(Self::idle()).ok().map(Ready)
+    }
+
+    /// Frees a block of [`Self::allocate`].
+    ///
+    /// # Safety
+    /// It was allocated so and given to a request that is over; nobody uses it any more.
+    pub unsafe fn free(block: NonNull<Self>) {
+        // SAFETY: as the caller promises; `prepare` took it out of its box.
+        drop(unsafe { NonpagedBox::<Self, TAG_REQUEST>::from_raw(block) });
     }
 
     /// Where `finish` is.
@@ -148,16 +136,23 @@ impl<F: Finish> Ready<F> {
     /// to one function of the provider and returns that function's status.
     pub unsafe fn send(self, client: PIRP, finish: F, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
         // SAFETY: as the caller promises.
-        unsafe { self.send_with(client, finish, |own, _| call(own)) }
+        unsafe { self.send_with(client, writes(finish), |own, _| call(own)) }
     }
 
-    /// As [`Self::send`], for a call that needs memory which lasts until the request completes: what `finish` holds.
+    /// As [`Self::send`], for a call that needs memory which lasts until the request completes: what `fill` writes into the block.
     ///
     /// # Safety
-    /// As [`Self::send`]; the pointer may be used until the provider completes our IRP, and only by `call` and the provider.
-    pub unsafe fn send_with(self, client: PIRP, finish: F, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
+    /// As [`Self::send`]; `fill` writes the whole of it. The pointer may be used until the provider completes our IRP, and only by
+    /// `call` and the provider.
+    #[inline]
+    pub unsafe fn send_with(
+        self,
+        client: PIRP,
+        fill: impl FnOnce(*mut F),
+        call: impl FnOnce(PIRP, *mut F) -> NTSTATUS,
+    ) -> NTSTATUS {
         // SAFETY: as the caller promises.
-        match unsafe { self.prepare(client, finish) } {
+        match unsafe { prepare_with(self.0.into_raw(), client, fill, true) } {
             // SAFETY: as the caller promises.
             Some(prepared) => unsafe { prepared.launch_inline(call) },
             None => STATUS_PENDING,
@@ -260,6 +255,27 @@ pub unsafe fn prepare<F: Finish>(
     finish: F,
     cancellable: bool,
 ) -> Option<Prepared<F>> {
+    // SAFETY: as the caller promises.
+    unsafe { prepare_with(block, client, writes(finish), cancellable) }
+}
+
+/// Writes what is known already.
+fn writes<F>(finish: F) -> impl FnOnce(*mut F) {
+    // SAFETY: called with the place for it in a block that is nobody else's.
+    move |kept| unsafe { kept.write(finish) }
+}
+
+/// As [`prepare`], with what `fill` writes.
+///
+/// # Safety
+/// As [`prepare`]; `fill` writes the whole of it.
+#[inline]
+unsafe fn prepare_with<F: Finish>(
+    block: NonNull<Request<F>>,
+    client: PIRP,
+    fill: impl FnOnce(*mut F),
+    cancellable: bool,
+) -> Option<Prepared<F>> {
     let own = Request::own_irp(block);
     {
         // SAFETY: nobody else knows the block yet.
@@ -271,7 +287,7 @@ pub unsafe fn prepare<F: Finish>(
         } else {
             Handshake::unarmed()
         };
-        request.finish.get_mut().write(finish);
+        fill(request.finish.get_mut().as_mut_ptr());
     }
     // SAFETY: the storage is one IRP with one stack location, as IRP_BYTES says.
     unsafe { IoInitializeIrp(own, IRP_BYTES, 1) };

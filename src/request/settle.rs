@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use wdk_rtl::{irp, nonpaged::NonpagedBox};
+use wdk_rtl::irp;
 use wdk_sys::{
     DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
     ntddk::{IoCancelIrp, IoReleaseCancelSpinLock},
@@ -14,8 +14,8 @@ use wskguard_core::{
     counters::Counter,
 };
 
-use super::{Finish, Home, Prepared, Request, Told};
-use crate::guard::{TAG_REQUEST, guard};
+use super::{Finish, Prepared, Request, Told};
+use crate::guard::guard;
 use crate::work::WorkItem;
 
 /// Work item: what comes before the call. `PASSIVE_LEVEL`.
@@ -230,15 +230,5 @@ unsafe fn complete_client<F: Finish>(block: NonNull<Request<F>>) {
 unsafe fn retire<F: Finish>(block: NonNull<Request<F>>) {
     // SAFETY: `send` wrote it, and nobody else holds the block: it is moved out once.
     let finish = unsafe { Request::kept(block).read() };
-    // SAFETY: as above.
-    let home = if unsafe { block.as_ref() }.pooled {
-        if !finish.keep(block) {
-            // SAFETY: a pooled block came from `allocate` by `into_raw`.
-            drop(unsafe { NonpagedBox::<Request<F>, TAG_REQUEST>::from_raw(block) });
-        }
-        Home::Pool
-    } else {
-        Home::Endpoint
-    };
-    finish.retire(home);
+    finish.retire(block);
 }

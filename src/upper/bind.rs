@@ -7,7 +7,7 @@ use wdk_sys::{
 };
 use wsk_sys::{PFN_WSK_BIND, PFN_WSK_GET_LOCAL_ADDRESS, PIRP, PSOCKADDR, PWSK_SOCKET, ULONG};
 use wskguard_core::{
-    Category, Phase,
+    Category, Phase, RequestKind,
     audit::AuditRecord,
     counters::Counter,
     decide::{self, BindOutcome, BindVerdict},
@@ -124,17 +124,10 @@ pub fn judge(endpoint: &Endpoint, address: &Address) -> (BindVerdict, Option<Aud
         sharing,
     };
     let cpu = processor();
-    let reading = guard.policy.enter_on(cpu);
-    let verdict = decide::bind(
-        reading.as_ref().map(|generation| &generation.image),
-        &control::subject(endpoint, &state),
-        input,
-    );
-    let generation = reading
-        .as_ref()
-        .map_or(0, |generation| control::count_hit(generation, verdict.rule, cpu));
-    drop(reading);
-    guard.count_on(cpu, Counter::Binds);
+    let reading = guard.policy.begin(cpu, RequestKind::Bind);
+    let image = reading.as_ref().map(|generation| &generation.image);
+    let verdict = decide::bind(image, endpoint, input);
+    let generation = control::end(reading, verdict.rule, cpu);
     let refused = matches!(verdict.outcome, BindOutcome::Refuse(_));
     endpoint.decided(refused);
     guard.count_on(

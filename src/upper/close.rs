@@ -1,12 +1,14 @@
 //! WskCloseSocket: the end of an endpoint. Needs no memory: its block came with the endpoint.
 
+use core::ptr::NonNull;
+
 use wdk_sys::{NTSTATUS, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING};
 use wsk_sys::{PIRP, PWSK_SOCKET};
 
 use super::lower;
 use crate::endpoint::{Endpoint, EndpointRef};
 use crate::linger;
-use crate::request::{Finish, Home, Prepared, Told, complete_here, prepare};
+use crate::request::{Finish, Prepared, Request, Told, complete_here, prepare};
 
 /// A close on its way. Holds the reference that opening gave.
 pub struct Close {
@@ -29,7 +31,7 @@ impl Finish for Close {
         Told::Now(status, information)
     }
 
-    fn retire(mut self, _: Home) {
+    fn retire(mut self, _: NonNull<Request<Self>>) {
         if let Some(endpoint) = self.endpoint.take() {
             if self.closed {
                 // The last thing that touches the block: it lies in the endpoint.
@@ -54,7 +56,7 @@ pub unsafe extern "system" fn close_socket(socket: PWSK_SOCKET, irp: PIRP) -> NT
         return unsafe { complete_here(irp, STATUS_INVALID_HANDLE, 0) };
     };
     // SAFETY: the reference that opening gave, which the client gives up by closing.
-    let open = unsafe { EndpointRef::from_raw(core::ptr::NonNull::from(endpoint)) };
+    let open = unsafe { EndpointRef::from_raw(NonNull::from(endpoint)) };
     let finish = Close {
         endpoint: Some(open),
         linger: linger::wanted(endpoint, phase),

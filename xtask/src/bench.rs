@@ -31,6 +31,9 @@ pub(crate) struct BenchCommand {
     /// Turns of every contender; results are medians over them
     #[arg(long, value_name = "COUNT", default_value_t = 7)]
     rounds: u16,
+    /// Of the driver, only this kind of request (`set-audited`, say), or only the `kernel`'s part, and only in time
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
     /// Make the instructions and kernel calls counted now the baseline that `cargo xtask test` compares with, and measure nothing
     #[arg(long)]
     accept: bool,
@@ -74,9 +77,11 @@ pub(crate) fn run(layout: &Layout, command: &BenchCommand) -> Result<()> {
         rows.extend(core(layout, command.rounds)?);
     }
     if wants(What::Driver) {
-        rows.extend(driver::times(layout, command.rounds)?);
-        rows.extend(driver::counts(layout)?);
-        rows.extend(sizes::rows(layout)?);
+        rows.extend(driver::times(layout, command.rounds, command.only.as_deref())?);
+        if command.only.is_none() {
+            rows.extend(driver::counts(layout)?);
+            rows.extend(sizes::rows(layout)?);
+        }
     }
     if wants(What::Peers) {
         rows.extend(peers::run(layout, command.rounds)?);

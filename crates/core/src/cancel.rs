@@ -90,10 +90,12 @@ impl Handshake {
 
     /// The lower call returned. `failed`: with an error status, which a provider returns only after completing the IRP.
     pub fn returned(&self, failed: bool) -> Duty {
-        if failed && self.0.load(Ordering::Acquire) & LOWER != 0 {
+        let held = self.0.load(Ordering::Acquire);
+        if failed && held & LOWER != 0 {
             return Duty::Abandoned;
         }
-        self.leave(CALL)
+        // Whoever holds the last bit has nobody to tell.
+        if held == CALL { Duty::Free } else { self.leave(CALL) }
     }
 
     /// Our IRP completed, and `routine` is what became of the client's cancel routine.

@@ -4,7 +4,10 @@
 //! so it is exact only once they stop, but no counter ever goes back.
 
 use crate::{
+    RequestKind,
+    generation::{Exit, Tally},
     memory::{Array, Memory, Padded, PerCpu},
+    policy::RuleRef,
     sync::{AtomicU64, Ordering},
 };
 
@@ -47,6 +50,19 @@ pub enum Counter {
     PolicyLoadsRefused,
     IoctlsServed,
     IoctlsRefused,
+}
+
+impl Counter {
+    /// Of the requests of this kind. They are counted where they come to be decided on, by [`crate::generation::Generations::begin`].
+    #[must_use]
+    pub const fn of(kind: RequestKind) -> Self {
+        match kind {
+            RequestKind::Set => Self::Sets,
+            RequestKind::Get => Self::Gets,
+            RequestKind::Ioctl => Self::Ioctls,
+            RequestKind::Bind => Self::Binds,
+        }
+    }
 }
 
 /// How many counters there are.
@@ -147,11 +163,14 @@ impl<M: Memory> Counters<M> {
 /// Counters on one padded line.
 const PER_LINE: usize = 16;
 
-/// Hits of every rule of one policy generation, and of its default: made with the generation and freed with it.
+/// Hits of every rule of one policy generation, and of its default: made with the generation and freed with it. They are the counts by
+/// which decisions leave the generation, so nothing else adds to them.
 pub struct RuleHits<M: Memory> {
-    cells: Array<Padded<[AtomicU64; PER_LINE]>, M>,
+    /// Whole lines for each processor.
+    lines: Array<Padded<[AtomicU64; PER_LINE]>, M>,
     rules: usize,
-    lines: usize,
+    /// Counters from one processor's to the next one's.
+    stride: usize,
     cpus: usize,
 }
 
@@ -159,13 +178,12 @@ impl<M: Memory> RuleHits<M> {
     /// For `rules` rules and the default, all at zero. `None` when there is no memory.
     pub fn new(memory: M, cpus: usize, rules: usize) -> Option<Self> {
         let lines = rules.checked_add(1)?.div_ceil(PER_LINE);
-        let cells = Array::new(memory, lines.checked_mul(cpus)?, |_| {
-            Some(Padded(core::array::from_fn(|_| AtomicU64::new(0))))
-        })?;
         Some(Self {
-            cells,
+            lines: Array::new(memory, lines.checked_mul(cpus)?, |_| {
+                Some(Padded(core::array::from_fn(|_| AtomicU64::new(0))))
+            })?,
             rules,
-            lines,
+            stride: lines.checked_mul(PER_LINE)?,
             cpus,
         })
     }
@@ -175,31 +193,36 @@ impl<M: Memory> RuleHits<M> {
         self.rules
     }
 
-    /// Counts a decision of rule number `rule`, or of the default (`None`). A rule that does not exist counts nowhere.
+    /// By which the reader leaves whose decision was that of rule `rule`, or of the default. `None` for a rule that does not exist.
     #[inline]
-    pub fn hit(&self, cpu: usize, rule: Option<usize>) {
-        let index = rule.unwrap_or(self.rules);
-        if index <= self.rules
-            && let Some(cell) = self.cell(if cpu < self.cpus { cpu } else { 0 }, index)
-        {
-            cell.fetch_add(1, Ordering::Relaxed);
-        }
+    pub fn exit(&self, cpu: usize, rule: RuleRef) -> Option<Exit<'_>> {
+        let cpu = if cpu < self.cpus { cpu } else { 0 };
+        self.cell(cpu, rule.counter(self.rules)).map(Exit::by)
     }
 
     /// How often rule number `rule`, or the default, decided.
     pub fn sum(&self, rule: Option<usize>) -> u64 {
         let index = rule.unwrap_or(self.rules);
-        if index > self.rules {
-            return 0;
-        }
         let cells = (0..self.cpus).filter_map(|cpu| self.cell(cpu, index));
         cells.fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
     }
 
     #[inline]
     fn cell(&self, cpu: usize, index: usize) -> Option<&AtomicU64> {
-        let line = cpu.checked_mul(self.lines)?.checked_add(index / PER_LINE)?;
-        self.cells.get(line)?.0.get(index % PER_LINE)
+        if index > self.rules {
+            return None;
+        }
+        // Both factors were multiplied when the lines were made.
+        let place = cpu.wrapping_mul(self.stride).wrapping_add(index);
+        self.lines.get(place / PER_LINE)?.0.get(place % PER_LINE)
+    }
+}
+
+// SAFETY: the cells are private, and given out as exits only.
+unsafe impl<M: Memory> Tally for RuleHits<M> {
+    fn counted(&self) -> u64 {
+        let cells = self.lines.iter().flat_map(|line| &line.0);
+        cells.fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Acquire)))
     }
 }
 
@@ -239,17 +262,20 @@ mod tests {
     #[test]
     fn every_rule_and_the_default_count_apart() {
         let heap = Heap::new(isize::MAX);
-        for rules in [0, 1, 15, 16, 17, 100] {
+        for count in [0, 1, 15, 16, 17, 100_u32] {
+            let rules = count as usize;
             let hits = RuleHits::new(&heap, 3, rules).unwrap();
-            for rule in 0..rules {
-                (0..=rule).for_each(|cpu| hits.hit(cpu, Some(rule)));
+            let hit = |cpu, rule| hits.exit(cpu, rule).map(Exit::count).is_some();
+            for rule in 0..count {
+                assert!((0..=rule).all(|cpu| hit(cpu as usize, RuleRef(rule))));
             }
-            hits.hit(9, None);
-            hits.hit(0, Some(rules + 1));
+            assert!(hit(9, RuleRef::DEFAULT));
+            assert!(!hit(0, RuleRef(count + 1)));
             for rule in 0..rules {
                 assert_eq!(hits.sum(Some(rule)), rule as u64 + 1);
             }
             assert_eq!((hits.sum(None), hits.sum(Some(rules + 1))), (1, 0));
+            assert_eq!(hits.counted(), (1..=rules as u64).sum::<u64>() + 1);
         }
         assert!(RuleHits::new(&heap, 3, usize::MAX).is_none());
     }

@@ -13,6 +13,7 @@ use wskguard_core::{
     counters::{Counter, Counters, RuleHits},
     generation::{Generations, Reclaim},
     memory::Memory,
+    policy::RuleRef,
     table::{Record, Table},
 };
 
@@ -81,9 +82,9 @@ fn requests_do_not_allocate() {
     let table = Table::<Endpoint, _>::new(Heap, 2, 1000).unwrap();
     let rings = Rings::new(Heap, 2, 8).unwrap();
     let counters = Counters::new(Heap, 2).unwrap();
-    let hits = RuleHits::new(Heap, 2, 3).unwrap();
-    let generations = Generations::<u64, _>::new(Heap, 2).unwrap();
-    let values = [NonNull::from(&1), NonNull::from(&2)];
+    let hits = [1, 2].map(|_| RuleHits::new(Heap, 2, 3).unwrap());
+    let generations = Generations::<RuleHits<Heap>, _, 1>::new(Heap, 2).unwrap();
+    let values = [NonNull::from(&hits[0]), NonNull::from(&hits[1])];
     let mut cursor = rings.from_oldest(Heap).unwrap();
     let mut out = [AuditRecord::new(Kind::State, 0); 16];
     let budget = Budget::default();
@@ -108,13 +109,13 @@ fn requests_do_not_allocate() {
             rings.suppress(cpu, Suppressed::NotWanted);
 
             counters.count(cpu, Counter::Sets);
-            hits.hit(cpu, Some(1));
 
             // SAFETY: the values live as long as the generations; the only publisher.
             assert!(unsafe { generations.publish(value) }.is_ok());
-            assert!(*generations.enter(cpu).unwrap() > 0);
+            let reading = generations.begin(cpu, 0).unwrap();
+            reading.end(|hits| hits.exit(cpu, RuleRef(1)));
             // SAFETY: as above.
-            assert_ne!(unsafe { generations.try_reclaim() }, Reclaim::InUse);
+            assert!(!matches!(unsafe { generations.try_reclaim() }, Reclaim::InUse));
 
             let handshake = Handshake::armed();
             assert_eq!(handshake.completed(CancelRoutine::Cleared), Duty::CompleteClient);
@@ -128,8 +129,14 @@ fn requests_do_not_allocate() {
                 overwritten: 4
             }
         );
-        assert_eq!(rings.books().decided, 22);
-        assert_eq!((counters.sum(Counter::Sets), hits.sum(Some(1))), (2, 2));
+        assert_eq!(rings.books().decided(), 22);
+        assert_eq!(
+            (
+                counters.sum(Counter::Sets),
+                hits.each_ref().map(|hits| hits.sum(Some(1)))
+            ),
+            (2, [1, 1])
+        );
     });
     assert_eq!(count, 0);
 }

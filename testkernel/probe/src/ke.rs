@@ -9,9 +9,10 @@ use wdk_sys::{
     _EVENT_TYPE, _KWAIT_REASON, _MODE, HANDLE, KEVENT, KIRQL, KSEMAPHORE, LARGE_INTEGER, NTSTATUS, PVOID,
     STATUS_SUCCESS, STATUS_TIMEOUT, THREAD_ALL_ACCESS,
     ntddk::{
-        KeClearEvent, KeDelayExecutionThread, KeGetCurrentIrql, KeInitializeEvent, KeInitializeSemaphore, KeLowerIrql,
-        KeQueryPerformanceCounter, KeReleaseSemaphore, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql,
-        ObReferenceObjectByHandle, ObfDereferenceObject, PsCreateSystemThread, PsTerminateSystemThread, ZwClose,
+        KeClearEvent, KeDelayExecutionThread, KeGetCurrentIrql, KeGetCurrentProcessorNumberEx, KeInitializeEvent,
+        KeInitializeSemaphore, KeLowerIrql, KeQueryPerformanceCounter, KeQuerySystemTimePrecise, KeReleaseSemaphore,
+        KeSetEvent, KeWaitForSingleObject, KfRaiseIrql, ObReferenceObjectByHandle, ObfDereferenceObject,
+        PsCreateSystemThread, PsTerminateSystemThread, ZwClose,
     },
 };
 
@@ -112,6 +113,21 @@ impl Semaphore {
         // SAFETY: the semaphore is initialised and borrowed for the wait.
         unsafe { wait_object(self.0.get().cast(), ms) }
     }
+}
+
+/// The processor, as its index.
+pub(crate) fn processor() -> u32 {
+    // SAFETY: NULL is allowed.
+    unsafe { KeGetCurrentProcessorNumberEx(null_mut()) }
+}
+
+/// The system time, precisely.
+pub(crate) fn system_time() -> i64 {
+    let mut time = LARGE_INTEGER::default();
+    // SAFETY: a live local.
+    unsafe { KeQuerySystemTimePrecise(&raw mut time) };
+    // SAFETY: every bit pattern is a number.
+    unsafe { time.QuadPart }
 }
 
 /// The current IRQL.

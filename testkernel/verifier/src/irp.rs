@@ -18,6 +18,7 @@ use crate::exports::exports;
 use crate::irptable::{self, Origin};
 use crate::pool::{self, Kind};
 use crate::request;
+use crate::settings;
 use crate::stop::{self, Code};
 
 const TAG: u32 = u32::from_le_bytes(*b"Irp ");
@@ -136,11 +137,13 @@ unsafe extern "system" fn io_allocate_ex(_device: *mut DEVICE_OBJECT, locations:
 unsafe extern "system" fn io_initialize(irp: *mut IRP, bytes: u16, locations: i8) {
     // SAFETY: the driver's memory.
     unsafe { prepare(irp, usize::from(bytes), locations) };
-    irptable::insert(irp, Origin::Placed);
+    if !settings::nothing() {
+        irptable::insert(irp, Origin::Placed);
+    }
 }
 
 unsafe extern "system" fn io_reuse(irp: *mut IRP, status: NTSTATUS) {
-    if !irptable::check_idle(irp, "IoReuseIrp") {
+    if !settings::nothing() && !irptable::check_idle(irp, "IoReuseIrp") {
         return;
     }
     // SAFETY: the driver's own IRP.
@@ -229,6 +232,10 @@ fn invoked(control: u8, status: NTSTATUS, cancelled: bool) -> bool {
 /// # Safety
 /// The caller owns the IRP.
 pub(crate) unsafe fn complete(irp: *mut IRP) {
+    // SAFETY: as the caller promises.
+    if settings::nothing() && unsafe { complete_plainly(irp) } {
+        return;
+    }
     if !irptable::check_completion(irp) {
         return;
     }
@@ -283,6 +290,46 @@ pub(crate) unsafe fn complete(irp: *mut IRP) {
     }
     // SAFETY: nobody but the I/O manager has it now.
     unsafe { finish(irp) };
+}
+
+/// Calls completion routines from the present location upwards, as far as there are any, with nothing checked nor put on record. Whether
+/// one of them has kept the IRP; otherwise it stands where there is none.
+///
+/// # Safety
+/// The caller owns the IRP.
+unsafe fn complete_plainly(irp: *mut IRP) -> bool {
+    loop {
+        // SAFETY: the caller's IRP; the present location, if there is one, is its completer's.
+        let location = unsafe {
+            if (*irp).CurrentLocation > (*irp).StackCount {
+                return false;
+            }
+            &mut *inline::current_location(irp)
+        };
+        // SAFETY: as above.
+        let (status, cancelled) = unsafe { (inline::status(irp).0, (*irp).Cancel != 0) };
+        let routine = location.CompletionRoutine;
+        let Some(routine) = routine.filter(|_| invoked(location.Control, status, cancelled)) else {
+            return false;
+        };
+        let (pending, context) = (u32::from(location.Control) & SL_PENDING_RETURNED != 0, location.Context);
+        location.Control = 0;
+        // SAFETY: the location above exists, or is the one behind the last, which is only counted.
+        let device = unsafe {
+            (*irp).PendingReturned = u8::from(pending);
+            (*irp).CurrentLocation = (*irp).CurrentLocation.wrapping_add(1);
+            *current(irp) = (*current(irp)).add(1);
+            if (*irp).CurrentLocation > (*irp).StackCount {
+                core::ptr::null_mut()
+            } else {
+                (**current(irp)).DeviceObject
+            }
+        };
+        // SAFETY: the routine that the driver above set for this IRP.
+        if unsafe { routine(device, irp, context) } == STATUS_MORE_PROCESSING_REQUIRED {
+            return true;
+        }
+    }
 }
 
 unsafe fn call_routine(

@@ -29,6 +29,11 @@ pub(crate) fn has(flag: u32) -> bool {
     flags() & flag != 0
 }
 
+/// Whether nothing is checked: then what is called often does no more than it must.
+pub(crate) fn nothing() -> bool {
+    flags() == 0
+}
+
 /// Sets flags: all of them for drivers loaded later, the immediate ones for everybody.
 pub(crate) fn set(flags: u32) {
     let known = STANDARD | IMMEDIATE;

@@ -42,8 +42,9 @@ unsafe extern "system" {
         id: *mut u32,
     ) -> *mut c_void;
     pub(crate) fn FlsAlloc(ends: Option<SlotRoutine>) -> Dword;
-    pub(crate) fn FlsGetValue(slot: Dword) -> *mut c_void;
     pub(crate) fn FlsSetValue(slot: Dword, value: *const c_void) -> i32;
+    pub(crate) fn TlsAlloc() -> Dword;
+    pub(crate) fn TlsSetValue(slot: Dword, value: *const c_void) -> i32;
     pub(crate) fn GetCurrentProcessorNumberEx(number: *mut c_void);
     pub(crate) fn GetCurrentThreadId() -> Dword;
     fn GetModuleHandleW(name: *const u16) -> *mut c_void;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use wskguard_core::audit::{AuditRecord, Budget, Kind, Limit, NO_RULE, Rings};
 use wskguard_core::catalogue::OptionSet;
-use wskguard_core::counters::{Counter, Counters, RuleHits};
-use wskguard_core::decide::{self, Outcome, Subject};
-use wskguard_core::generation::Generations;
-use wskguard_core::policy::{ClientKey, Image, MatchInput};
+use wskguard_core::counters::RuleHits;
+use wskguard_core::decide::{self, InForce, Outcome, Subject, Tables, Verdict};
+use wskguard_core::generation::{Generations, Reading, Tally};
+use wskguard_core::policy::{ClientKey, Image, MatchInput, ProcessKey};
 use wskguard_core::semantics::{EndpointFacts, OptionState, Pointer, Request, SharedOptions};
 use wskguard_core::table::MAX_ENDPOINTS;
 use wskguard_core::{Category, Family, Phase, RequestKind, SOL_SOCKET, SocketType};
-use wskguard_policy::{Action, Members, Policy, Ranges, Rule, Scope, encode};
+use wskguard_policy::{Action, Members, Ranges, Rule, Scope, encode};
 
 use crate::harness::{Contender, Dose, Race, Row, thread_time};
 use crate::index::{Endpoint as Listed, Heap, Ours};
@@ -76,11 +76,54 @@ impl Endpoint {
     }
 }
 
+impl Subject for Endpoint {
+    fn facts(&self) -> &EndpointFacts {
+        &self.facts
+    }
+
+    fn options(&self) -> &SharedOptions {
+        &self.options
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Unbound
+    }
+
+    fn client(&self) -> ClientKey<'_> {
+        ClientKey::UNKNOWN
+    }
+
+    fn process(&self) -> Option<ProcessKey<'_>> {
+        None
+    }
+}
+
+/// A policy in force.
+struct Policy<'a> {
+    image: Image<'a>,
+    tables: Tables<Heap>,
+    hits: RuleHits<Heap>,
+}
+
+impl<'a> Policy<'a> {
+    fn in_force(&self) -> InForce<'_, 'a> {
+        InForce {
+            image: Some(&self.image),
+            tables: self.tables.as_ref(),
+        }
+    }
+}
+
+// SAFETY: nothing but exits counts in the hits.
+unsafe impl Tally for Policy<'_> {
+    fn counted(&self) -> u64 {
+        self.hits.counted()
+    }
+}
+
 /// What all endpoints share.
 struct Core<'a> {
-    policies: Generations<Image<'a>, Heap>,
-    hits: RuleHits<Heap>,
-    counters: Counters<Heap>,
+    policies: Generations<Policy<'a>, Heap, 2>,
     rings: Rings<Heap>,
 }
 
@@ -101,23 +144,48 @@ impl Core<'_> {
             at_dispatch: false,
             now: 0,
         };
-        self.counters.count(cpu, Counter::Sets);
-        let state = endpoint.options.load();
-        let subject = Subject {
-            facts: &endpoint.facts,
-            state: &state,
-            phase: Phase::Unbound,
-            client: ClientKey::UNKNOWN,
-            process: None,
-        };
-        let reading = self.policies.enter(cpu).expect("a policy is in force");
-        let verdict = decide::control(Some(&reading), &subject, black_box(&request));
-        self.hits.hit(cpu, verdict.rule.map(|rule| rule.0 as usize));
-        drop(reading);
-        let Outcome::Forward { commit, .. } = &verdict.outcome else {
+        let reading = self
+            .policies
+            .begin(cpu, RequestKind::Set as usize)
+            .expect("a policy is in force");
+        let policy = reading.in_force();
+        // As the driver does.
+        let request = black_box(&request);
+        match decide::usual_set(policy, endpoint, request) {
+            Some(verdict) => self.follow(endpoint, cpu, request, time, verdict, reading),
+            None => self.follow_at_length(endpoint, cpu, request, time, reading),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn follow_at_length(
+        &self,
+        endpoint: &Endpoint,
+        cpu: usize,
+        request: &Request<'_>,
+        time: u64,
+        reading: Reading<'_, Policy<'_>>,
+    ) {
+        let verdict = decide::control(reading.in_force(), endpoint, request);
+        self.follow(endpoint, cpu, request, time, verdict, reading);
+    }
+
+    #[inline(always)]
+    fn follow(
+        &self,
+        endpoint: &Endpoint,
+        cpu: usize,
+        request: &Request<'_>,
+        time: u64,
+        verdict: Verdict<'_>,
+        reading: Reading<'_, Policy<'_>>,
+    ) {
+        reading.end(|policy| policy.hits.exit(cpu, verdict.rule?));
+        let Outcome::Forward { commit, .. } = verdict.outcome else {
             unreachable!("the rule clamps");
         };
-        let _ = black_box(endpoint.options.commit(*commit));
+        black_box(endpoint.options.commit(commit).is_ok());
         assert!(verdict.record && endpoint.budget.take(time, LIMIT));
         let mut record = AuditRecord::new(Kind::Decision, time);
         record.request = request.kind as u8;
@@ -151,14 +219,17 @@ impl Core<'_> {
 fn with_core(with: impl FnOnce(&Core<'_>)) {
     let compiled = wskguard_policy::compile("bench.toml", CLAMPING).unwrap_or_else(|errors| panic!("{errors:?}"));
     let image = Image::parse(&compiled.image).expect("just compiled");
+    let policy = Policy {
+        image,
+        tables: Tables::new(Heap, &image).expect("memory"),
+        hits: RuleHits::new(Heap, THREADS, 1).expect("memory"),
+    };
     let core = Core {
         policies: Generations::new(Heap, THREADS).expect("memory"),
-        hits: RuleHits::new(Heap, THREADS, 1).expect("memory"),
-        counters: Counters::new(Heap, THREADS).expect("memory"),
         rings: Rings::new(Heap, THREADS, 4096).expect("memory"),
     };
-    // SAFETY: the image outlives the generations, of which this is the only publisher.
-    assert!(unsafe { core.policies.publish(NonNull::from(&image)) }.is_ok());
+    // SAFETY: the policy outlives the generations, of which this is the only publisher.
+    assert!(unsafe { core.policies.publish(NonNull::from(&policy)) }.is_ok());
     with(&core);
 }
 
@@ -255,10 +326,10 @@ fn image(rules: usize, relevant: usize) -> Vec<u8> {
         _ => 0x10_0000 + u32::try_from(number).expect("a few thousand"),
     };
     let rules = (0..rules).map(|number| rule(number, code(number))).collect();
-    let policy = Policy {
+    let policy = wskguard_policy::Policy {
         name: "bench".to_owned(),
         rules,
-        ..Policy::default()
+        ..wskguard_policy::Policy::default()
     };
     encode(&policy).expect("it fits").0
 }

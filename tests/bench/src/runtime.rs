@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 use wskguard_core::{
     audit::{AuditRecord, Budget, Kind, Limit, Rings},
-    counters::{Counter, Counters},
+    counters::{Counter, Counters, RuleHits},
     generation::Generations,
+    policy::RuleRef,
 };
 
 use crate::{
@@ -112,8 +113,8 @@ fn reads(rounds: usize, rows: &mut Vec<Row>) {
 
 /// What every request pays.
 fn per_request(rounds: usize, rows: &mut Vec<Row>) {
-    let value = Endpoint([1; 16]);
-    let generations = Generations::<Endpoint, _>::new(Heap, 2).expect("memory");
+    let value = RuleHits::new(Heap, 2, 1).expect("memory");
+    let generations = Generations::<RuleHits<Heap>, _, 1>::new(Heap, 2).expect("memory");
     // SAFETY: the value outlives the generations; the only publisher.
     assert!(unsafe { generations.publish(NonNull::from(&value)) }.is_ok());
     let swap = ArcSwap::new(Arc::new(Endpoint([1; 16])));
@@ -128,7 +129,8 @@ fn per_request(rounds: usize, rows: &mut Vec<Row>) {
         vec![
             Contender::alone("generation-enter-leave", || {
                 share(1, |_| {
-                    black_box(generations.enter(black_box(0)).expect("published").0[3]);
+                    let reading = generations.begin(black_box(0), 0).expect("published");
+                    reading.end(|hits| hits.exit(0, black_box(RuleRef::DEFAULT)));
                 })
             }),
             Contender::alone("arc-swap-load", || {

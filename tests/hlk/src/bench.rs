@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use probe_protocol::netio::NULL_PROTOCOL;
-use probe_protocol::probe::{Bench, BenchReport, Workload};
+use probe_protocol::probe::{Bench, BenchReport, KernelCall, Workload};
 use testkernel_check::verifier::{Retired, Verifier, text};
 
 use crate::guard::{Guard, PERMISSIVE};
@@ -82,16 +82,50 @@ impl Scenario {
     }
 }
 
+/// The kernel's part in the times, function by function.
+const KERNEL: [(&str, KernelCall); 6] = [
+    ("KeGetCurrentProcessorNumberEx", KernelCall::Processor),
+    ("KeQuerySystemTimePrecise", KernelCall::SystemTime),
+    ("KeGetCurrentIrql", KernelCall::Irql),
+    ("KfRaiseIrql+KeLowerIrql", KernelCall::RaiseLower),
+    ("IoInitializeIrp", KernelCall::InitializeIrp),
+    ("IoInitializeIrp+IofCompleteRequest", KernelCall::InitializeAndComplete),
+];
+
 pub(crate) fn run(options: &BenchOptions) -> Result<()> {
     let mut guard = Guard::open()?;
-    for scenario in &SCENARIOS {
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only == name);
+    for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario.name)) {
         guard.load(scenario.policy)?;
         match options.what {
             What::Times => times(scenario, options)?,
             What::Counts => counts(scenario, &options.probe)?,
         }
     }
+    if matches!(options.what, What::Times) && wanted("kernel") {
+        kernel(options)?;
+    }
     guard.load(PERMISSIVE)
+}
+
+fn kernel(options: &BenchOptions) -> Result<()> {
+    let probe = Probe::open(&options.probe)?;
+    let client = probe.attach(Npi::System)?;
+    for (name, call) in KERNEL {
+        let scenario = scenario("kernel", PERMISSIVE, Workload::Kernel, call as u32);
+        let times = (0..options.rounds.max(1))
+            .map(|_| Ok(nanoseconds(&scenario.run(&client, options.iterations, STRETCH, 0)?)))
+            .collect::<Result<_>>()?;
+        row(&scenario, name, median(times), "ns");
+    }
+    Ok(())
+}
+
+/// The time stamp counter may tick as seldom as every 10 ns.
+const STRETCH: u32 = 16;
+
+fn nanoseconds(report: &BenchReport) -> f64 {
+    report.median as f64 * 1e9 / report.cycles_per_second.max(1) as f64 / f64::from(STRETCH)
 }
 
 fn row(scenario: &Scenario, name: &str, value: f64, unit: &str) {
@@ -102,10 +136,6 @@ fn row(scenario: &Scenario, name: &str, value: f64, unit: &str) {
 fn times(scenario: &Scenario, options: &BenchOptions) -> Result<()> {
     let probe = Probe::open(&options.probe)?;
     let (direct, filtered) = (probe.attach(Npi::System)?, probe.attach(Npi::Wskguard)?);
-    // The time stamp counter may tick as seldom as every 10 ns.
-    const STRETCH: u32 = 16;
-    let nanoseconds =
-        |report: &BenchReport| report.median as f64 * 1e9 / report.cycles_per_second.max(1) as f64 / f64::from(STRETCH);
     let (mut bare, mut through, mut extra) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds.max(1) {
         let before = nanoseconds(&scenario.run(&direct, options.iterations, STRETCH, 0)?);

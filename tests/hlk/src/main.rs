@@ -174,6 +174,9 @@ struct BenchOptions {
     /// Service name of the client driver
     #[arg(long, value_name = "NAME", default_value = "probe")]
     probe: String,
+    /// Only this kind of request; `kernel`: only what functions of the kernel cost by themselves
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

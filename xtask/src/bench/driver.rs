@@ -65,9 +65,13 @@ fn row((name, value, unit): (String, f64, String)) -> Row {
     }
 }
 
-pub(super) fn times(layout: &Layout, rounds: u16) -> Result<Vec<Row>> {
+pub(super) fn times(layout: &Layout, rounds: u16, only: Option<&str>) -> Result<Vec<Row>> {
     let rounds = rounds.to_string();
-    let rows = rows(layout, &["times", "--rounds", &rounds])?;
+    let mut arguments = vec!["times", "--rounds", &rounds];
+    if let Some(only) = only {
+        arguments.extend(["--only", only]);
+    }
+    let rows = rows(layout, &arguments)?;
     Ok(rows.into_iter().map(row).collect())
 }
 

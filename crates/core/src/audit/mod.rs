@@ -5,7 +5,7 @@
 //! keeps readers from going past it, and, if the ring goes all the way round meanwhile, makes others drop theirs (counted): so
 //! raise to `DISPATCH_LEVEL` around [`Rings::write`].
 //!
-//! The books balance. Writers: `decided = written + suppressed + dropped`, as soon as no write is in progress. Each reader: its
+//! The books balance. Writers: `decided = written + suppressed + dropped`, each of which is counted once. Each reader: its
 //! cursor moves by `read + overwritten`. Records are in order per processor; across processors order by (time, cpu, sequence).
 
 use crate::{
@@ -41,14 +41,24 @@ pub const SUPPRESSED_REASONS: usize = 3;
 /// The writers' books: sums over all processors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Books {
-    /// Calls of [`Rings::write`] and [`Rings::suppress`].
-    pub decided: u64,
     /// Records written.
     pub written: u64,
     /// Records suppressed, by [`Suppressed`].
     pub suppressed: [u64; SUPPRESSED_REASONS],
     /// Records dropped because the slot's former writer had not finished.
     pub dropped_busy: u64,
+}
+
+impl Books {
+    /// Everything that could have left a record, and so is in one of the columns.
+    #[must_use]
+    pub fn decided(&self) -> u64 {
+        self.suppressed
+            .iter()
+            .fold(self.written.wrapping_add(self.dropped_busy), |sum, &one| {
+                sum.wrapping_add(one)
+            })
+    }
 }
 
 /// What one [`Rings::read`] did.
@@ -63,7 +73,6 @@ pub struct ReadResult {
 /// A processor's ring and books.
 struct Processor<M: Memory> {
     ring: Ring<STORED, M>,
-    decided: AtomicU64,
     suppressed: [AtomicU64; SUPPRESSED_REASONS],
     dropped_busy: AtomicU64,
 }
@@ -78,7 +87,6 @@ impl<M: Memory + Copy> Rings<M> {
         Some(Self(PerCpu::new(memory, cpus, |_| {
             Some(Processor {
                 ring: Ring::new(memory, records)?,
-                decided: AtomicU64::new(0),
                 suppressed: core::array::from_fn(|_| AtomicU64::new(0)),
                 dropped_busy: AtomicU64::new(0),
             })
@@ -90,7 +98,6 @@ impl<M: Memory + Copy> Rings<M> {
     #[inline]
     pub fn write(&self, cpu: usize, record: &AuditRecord) -> Option<u64> {
         let processor = self.0.get(cpu);
-        processor.decided.fetch_add(1, Ordering::Relaxed);
         let [_, words @ ..]: &[u64; WORDS] = zerocopy::transmute_ref!(record);
         let written = processor.ring.write(words);
         if written.is_none() {
@@ -103,7 +110,6 @@ impl<M: Memory + Copy> Rings<M> {
     #[inline]
     pub fn suppress(&self, cpu: usize, reason: Suppressed) {
         let processor = self.0.get(cpu);
-        processor.decided.fetch_add(1, Ordering::Relaxed);
         if let Some(cell) = processor.suppressed.get(reason as usize) {
             cell.fetch_add(1, Ordering::Relaxed);
         }
@@ -113,7 +119,6 @@ impl<M: Memory + Copy> Rings<M> {
     pub fn books(&self) -> Books {
         let mut books = Books::default();
         for processor in self.0.iter() {
-            add(&mut books.decided, processor.decided.load(Ordering::Relaxed));
             add(&mut books.written, processor.ring.head());
             add(&mut books.dropped_busy, processor.dropped_busy.load(Ordering::Relaxed));
             for (sum, cell) in books.suppressed.iter_mut().zip(&processor.suppressed) {

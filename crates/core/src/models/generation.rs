@@ -11,13 +11,24 @@ static HEAP: Heap = Heap::new(isize::MAX);
 struct Policy {
     number: u64,
     halves: [UnsafeCell<u64>; 2],
+    hits: AtomicU64,
 }
+
+// SAFETY: only exits of `Policy::exit` count there.
+unsafe impl Tally for Policy {
+    fn counted(&self) -> u64 {
+        self.hits.load(Ordering::Acquire)
+    }
+}
+
+type Policies = Generations<Policy, &'static Heap, 1>;
 
 impl Policy {
     fn leak(number: u64) -> NonNull<Self> {
         NonNull::from(Box::leak(Box::new(Self {
             number,
             halves: [UnsafeCell::new(number), UnsafeCell::new(number)],
+            hits: AtomicU64::new(0),
         })))
     }
 
@@ -27,6 +38,10 @@ impl Policy {
             half.with(|half| assert_eq!(unsafe { *half }, self.number, "read after it was freed"));
         }
         self.number
+    }
+
+    fn exit(&self) -> Exit<'_> {
+        Exit::by(&self.hits)
     }
 
     fn free(policy: NonNull<Self>) -> u64 {
@@ -40,12 +55,12 @@ impl Policy {
     }
 }
 
-fn publish(generations: &Generations<Policy, &Heap>, number: u64) -> bool {
+fn publish(generations: &Policies, number: u64) -> bool {
     // SAFETY: one publisher per model; nothing is really freed.
     unsafe { generations.publish(Policy::leak(number)) }.is_ok()
 }
 
-fn reclaim(generations: &Generations<Policy, &Heap>) -> Option<u64> {
+fn reclaim(generations: &Policies) -> Option<u64> {
     // SAFETY: as above.
     match unsafe { generations.try_reclaim() } {
         Reclaim::Free(old) => Some(Policy::free(old)),
@@ -58,15 +73,17 @@ fn swaps_under_readers(readers: usize, swaps: u64) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(move || {
-        let generations = Arc::new(Generations::new(&HEAP, 2).unwrap());
+        let generations = Arc::new(Policies::new(&HEAP, 2).unwrap());
         assert!(publish(&generations, 1));
         let readers: Vec<_> = (0..readers)
             .map(|cpu| {
                 let generations = generations.clone();
                 thread::spawn(move || {
-                    let first = generations.enter(cpu).unwrap().check();
-                    let second = generations.enter(cpu).unwrap();
-                    assert!(second.check() >= first, "went back");
+                    let first = generations.begin(cpu, 0).unwrap();
+                    let number = first.check();
+                    first.end(|policy| Some(policy.exit()));
+                    let second = generations.look(cpu).unwrap();
+                    assert!(second.check() >= number, "went back");
                     assert_eq!(second.check(), second.check());
                 })
             })
@@ -86,7 +103,7 @@ fn swaps_under_readers(readers: usize, swaps: u64) {
         }
         freed += u64::from(reclaim(&generations).is_some());
         assert_eq!(freed, published - 1);
-        assert_eq!(generations.enter(0).unwrap().check(), published);
+        assert_eq!(generations.look(0).unwrap().check(), published);
     });
 }
 

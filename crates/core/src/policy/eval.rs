@@ -22,6 +22,25 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// The decision about every set or get of an option by endpoints of a category; `None` where a rule looks at more of a request.
+    pub(crate) fn foregone(
+        &self,
+        request: RequestKind,
+        level: u32,
+        code: u32,
+        category: Category,
+    ) -> Option<Decision<'a>> {
+        let mut known = true;
+        // The first rule for the category decides, unless it has conditions: then those decide who does.
+        let looks = |record: &RuleRecord| {
+            known = record.conditions.count == 0;
+            true
+        };
+        let runs = self.runs(request, level, code);
+        let decision = self.first_match(runs, Marks::of(category, BindInput::NONE), looks);
+        known.then_some(decision)
+    }
+
     /// The decision about a set, get or ioctl, and whether some rule may have looked at its value: [`Interest::decide`] of its option.
     /// `input` is asked for when a rule has conditions.
     #[inline]

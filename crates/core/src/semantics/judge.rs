@@ -99,10 +99,7 @@ impl Judge<'_> {
         self.input_length(row, request.input_len)?;
         let op = self.operation(row, request)?;
         self.timely(row, op)?;
-        let change = Change {
-            op,
-            enforce: self.rules.tested,
-        };
+        let change = Change::new(op, self.rules.tested);
         // Only the coupling can refuse a change.
         match self.state.coupled.after(change) {
             Some(Err(refusal)) => Err(refusal),

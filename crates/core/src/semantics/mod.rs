@@ -31,7 +31,7 @@ pub use plan::{Forward, Inline, Plan, after_failure, effective_mode, plan, unsup
 pub use request::{EndpointFacts, MINUS_ONE, Pointer, Request, asks_irql, asks_time, capture_len};
 pub use shared::SharedOptions;
 pub use state::{Flag, Number, OptionState, inherit};
-pub(crate) use usual::Usual;
+pub(crate) use usual::{Stored, UsualGet, UsualSet};
 
 #[cfg(all(test, loom))]
 mod model;

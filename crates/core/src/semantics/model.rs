@@ -7,7 +7,7 @@ use super::{Change, Flag, Op, SharedOptions};
 
 /// Commits `op`; a refusal is as good.
 fn commit(shared: &SharedOptions, op: Op) {
-    let _ = shared.commit(Change { op, enforce: true });
+    let _ = shared.commit(Change::new(op, true));
 }
 
 fn race(
@@ -41,10 +41,7 @@ fn undo_never_breaks_the_exclusion() {
     loom::model(|| {
         race(
             |shared| {
-                if let Ok(undo) = shared.commit(Change {
-                    op: Op::Flag(Flag::ReuseAddr, true),
-                    enforce: true,
-                }) {
+                if let Ok(undo) = shared.commit(Change::new(Op::Flag(Flag::ReuseAddr, true), true)) {
                     shared.undo(undo);
                 }
             },

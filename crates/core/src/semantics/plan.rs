@@ -180,20 +180,20 @@ fn plan_set(judge: &Judge<'_>, row: &Row, mode: Mode, request: &Request<'_>, unt
         Err(refusal) => return Plan::Refuse(refusal),
     };
     let enforcing = mode >= Mode::Compat;
-    if let (true, Op::Config(_)) = (enforcing, change.op) {
+    if let (true, Op::Config(_)) = (enforcing, change.op()) {
         return Plan::Answer(Answer::done(change));
     }
-    let commit = if matches!(change.op, Op::OpenType(_) | Op::AcceptContext(_)) {
+    let commit = if matches!(change.op(), Op::OpenType(_) | Op::AcceptContext(_)) {
         Change::NONE
     } else {
         change
     };
     let input = if enforcing {
-        normalised(judge, row, commit.op, request)
+        normalised(judge, row, commit.op(), request)
     } else {
         None
     };
-    let observe = commit.op != Op::None || enforcing && stands_in(judge, row, commit.op).is_some();
+    let observe = commit.op() != Op::None || enforcing && stands_in(judge, row, commit.op()).is_some();
     Plan::Forward(Forward {
         commit,
         input,
@@ -346,8 +346,8 @@ pub fn after_failure(
     };
     if request.kind == RequestKind::Set {
         let change = judge.set(row, request).ok()?;
-        let op = stands_in(&judge, row, change.op)?;
-        return Some(Answer::done(Change { op, ..change }));
+        let op = stands_in(&judge, row, change.op())?;
+        return Some(Answer::done(Change::new(op, change.enforce)));
     }
     let answer = judge.get(row, request).ok().filter(|_| answerable(&judge, row))?;
     (answer.value != Value::Transport).then_some(answer)

@@ -55,7 +55,31 @@ impl SharedOptions {
     #[must_use]
     #[inline]
     pub fn flag(&self, flag: Flag) -> bool {
-        Coupled(self.coupled.load(Ordering::Acquire)).get(flag)
+        self.coupled().get(flag)
+    }
+
+    /// The coupled options, now.
+    #[inline]
+    pub(super) fn coupled(&self) -> Coupled {
+        Coupled(self.coupled.load(Ordering::Acquire))
+    }
+
+    /// One number, now; `None` if it was never set.
+    #[must_use]
+    #[inline]
+    pub fn number(&self, number: Number) -> Option<u32> {
+        let given = self.marks.load(Ordering::Acquire) & number.given_bit() != 0;
+        let slot = self.numbers.get(number as usize)?;
+        given.then(|| slot.load(Ordering::Relaxed))
+    }
+
+    /// Whether neither `SO_DEBUG` nor the `PVD_CONFIG` object makes the endpoint different from others.
+    #[must_use]
+    #[inline]
+    pub fn is_ordinary(&self) -> bool {
+        const CONFIG: u32 = marks(0, (u8::MAX, u8::MAX));
+        const ORDINARY: u32 = marks(0, EndpointConfig::DEFAULT.parts());
+        self.marks.load(Ordering::Acquire) & CONFIG == ORDINARY && !self.coupled().get(Flag::Debug)
     }
 
     /// The options now. A number that is seen as set is seen with a value that was set.
@@ -68,7 +92,7 @@ impl SharedOptions {
     pub fn load(&self) -> OptionState {
         let marks = self.marks.load(Ordering::Acquire);
         OptionState {
-            coupled: Coupled(self.coupled.load(Ordering::Acquire)),
+            coupled: self.coupled(),
             numbers: core::array::from_fn(|i| self.numbers.get(i).map_or(0, |n| n.load(Ordering::Relaxed))),
             given: marks as u8,
             config: config_of(marks),
@@ -82,7 +106,7 @@ impl SharedOptions {
     /// `ReuseXorExclusive`, for a change that enforces the coupling.
     #[inline]
     pub fn commit(&self, change: Change) -> Result<Undo, Refusal> {
-        match change.op {
+        match change.op() {
             Op::Number(number, new) => Ok(self.commit_number(number, new)),
             Op::Config(new) => Ok(self.commit_config(new)),
             _ => self.commit_coupled(change),
@@ -93,6 +117,9 @@ impl SharedOptions {
         let mut old = self.coupled.load(Ordering::Acquire);
         while let Some(after) = Coupled(old).after(change) {
             let (new, mask) = after?;
+            if new.0 == old {
+                return Ok(Undo::Coupled { mask, old, new: old });
+            }
             match self
                 .coupled
                 .compare_exchange(old, new.0, Ordering::AcqRel, Ordering::Acquire)
@@ -106,11 +133,12 @@ impl SharedOptions {
 
     #[inline]
     fn commit_number(&self, number: Number, new: u32) -> Undo {
-        let old = self
-            .numbers
-            .get(number as usize)
-            .map_or(0, |slot| slot.swap(new, Ordering::AcqRel));
-        // Set once and then seldom: looked at first, so that the line is not taken again.
+        // Looked at first, so that what is set again as it is costs no locked access.
+        let replace = |slot: &AtomicU32| match slot.load(Ordering::Acquire) {
+            same if same == new => same,
+            _ => slot.swap(new, Ordering::AcqRel),
+        };
+        let old = self.numbers.get(number as usize).map_or(0, replace);
         let mut before = self.marks.load(Ordering::Acquire);
         if before & number.given_bit() == 0 {
             before = self.marks.fetch_or(number.given_bit(), Ordering::AcqRel);

@@ -137,7 +137,7 @@ impl Coupled {
         self.0 & flag.value_bit() != 0
     }
 
-    const fn given(self, flag: Flag) -> bool {
+    pub(super) const fn given(self, flag: Flag) -> bool {
         self.0 & flag.given_bit() != 0
     }
 
@@ -150,7 +150,7 @@ impl Coupled {
         clippy::cast_possible_truncation,
         reason = "the halves of the word are what is wanted"
     )]
-    const fn linger(self) -> (u16, u16) {
+    pub(super) const fn linger(self) -> (u16, u16) {
         ((self.0 >> 32) as u16, (self.0 >> 48) as u16)
     }
 
@@ -162,7 +162,7 @@ impl Coupled {
     /// The word after `change`, with the bits that belong to it; `None` where the change is not this word's.
     #[inline]
     pub(super) fn after(self, change: Change) -> Option<Result<(Self, u64), Refusal>> {
-        Some(match change.op {
+        Some(match change.op() {
             Op::Flag(flag, on) => self.with_flag(flag, on, change.enforce),
             Op::Linger { onoff, seconds } => {
                 Ok((self.lingering(onoff, seconds), Self::LINGER | Flag::Linger.given_bit()))
@@ -286,7 +286,7 @@ impl OptionState {
                 new: new.0,
             });
         }
-        match change.op {
+        match change.op() {
             Op::Number(number, new) => {
                 let given = self.number(number).is_some();
                 let mut old = 0;

@@ -1,13 +1,14 @@
 //! The usual request: of the option's size, in a valid buffer, with an IRP, by an endpoint for which and at a time at which no rule is
-//! broken, whatever the mode. A compile-time table says which those are, so that one comparison decides it; every other request goes
-//! through [`super::judge`]. That both come to the same is a property that is tested. Any IRQL.
+//! broken. Which those are follows from the option's row and the mode alone, so it is worked out in advance, and a few comparisons
+//! decide it; every other request goes through [`super::judge`]. That both come to the same is a property that is tested. Any IRQL.
 
 use super::change::{Change, Op};
 use super::form;
 use super::judge;
 use super::request::{EndpointFacts, Pointer, Request};
-use super::state::{Flag, Number, OptionState};
-use crate::catalogue::{Class, Families, Kind, OPTIONS, Opt, Row, Size, Support};
+use super::shared::SharedOptions;
+use super::state::{Coupled, Flag, Number, OptionState};
+use crate::catalogue::{Class, Families, Kind, Opt, Row, Size, Support};
 use crate::{Category, Family, Mode, Phase, SocketType};
 
 /// Where the value of an option is on record.
@@ -21,7 +22,7 @@ pub(crate) enum Stored {
 }
 
 impl Stored {
-    const fn of(option: Opt) -> Self {
+    pub(crate) const fn of(option: Opt) -> Self {
         match (option, Flag::of(option), Number::of(option)) {
             (Opt::Linger, ..) => Self::Linger,
             (Opt::DontLinger, ..) => Self::DontLinger,
@@ -33,20 +34,48 @@ impl Stored {
 
     /// The number on record.
     #[inline]
-    pub(crate) fn value(self, state: &OptionState) -> Option<u64> {
-        let (onoff, seconds) = state.linger();
+    pub(crate) fn value(self, options: &SharedOptions) -> Option<u64> {
+        self.read(options.coupled(), |number| options.number(number))
+    }
+
+    /// The number on record at one moment.
+    pub(crate) fn value_in(self, state: &OptionState) -> Option<u64> {
+        self.read(state.coupled, |number| state.number(number))
+    }
+
+    #[inline]
+    fn read(self, coupled: Coupled, number_of: impl FnOnce(Number) -> Option<u32>) -> Option<u64> {
+        let (onoff, seconds) = coupled.linger();
         match self {
-            Self::Flag(flag) => Some(u64::from(state.flag(flag))),
-            Self::Number(number) => state.number(number).map(u64::from),
+            Self::Flag(flag) => Some(u64::from(coupled.get(flag))),
+            Self::Number(number) => number_of(number).map(u64::from),
             Self::Linger => Some(u64::from(onoff) | u64::from(seconds) << 16),
             Self::DontLinger => Some(u64::from(onoff == 0)),
             Self::Nowhere => None,
         }
     }
+
+    /// The change that a set to this value makes.
+    #[inline]
+    fn change(self, value: u32) -> Op {
+        match self {
+            Self::Flag(flag) => Op::Flag(flag, value != 0),
+            Self::Number(number) => Op::Number(number, value),
+            Self::Linger => {
+                let [on0, on1, s0, s1] = value.to_le_bytes();
+                Op::Linger {
+                    onoff: u16::from_le_bytes([on0, on1]),
+                    seconds: u16::from_le_bytes([s0, s1]),
+                }
+            }
+            Self::DontLinger => Op::DontLinger(value != 0),
+            Self::Nowhere => Op::None,
+        }
+    }
 }
 
 /// A set of endpoints: bits for category, type, family and phase.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Endpoints(u32);
 
 impl Endpoints {
@@ -164,47 +193,14 @@ const PHASES: [Phase; 9] = [
     Phase::Closing,
 ];
 
-/// What the usual requests for one option do.
-#[derive(Clone, Copy)]
-pub(crate) struct Usual {
-    pub(crate) stored: Stored,
-    /// The usual value is 0 or 1.
+/// What is usual of an option, whatever the mode; `None` where nothing is.
+struct Form {
+    stored: Stored,
     boolean: bool,
-    /// The record can answer a get, whether there was a set or not.
-    known: bool,
-    /// In the strict mode a get may be answered with more bytes than the provider gives.
-    widened: bool,
-    /// Values on record beside which TRUE is not usual.
-    excludes: u64,
-    sets: Endpoints,
-    gets: Endpoints,
 }
 
-/// In the order of [`Opt`].
-static TABLE: [Usual; OPTIONS.len()] = {
-    let mut table = [Usual::NONE; OPTIONS.len()];
-    let mut all: &[Row] = &OPTIONS;
-    let mut slots: &mut [Usual] = &mut table;
-    while let ([row, rows @ ..], [slot, rest @ ..]) = (all, slots) {
-        *slot = Usual::new(row);
-        all = rows;
-        slots = rest;
-    }
-    table
-};
-
-impl Usual {
-    const NONE: Self = Self {
-        stored: Stored::Nowhere,
-        boolean: false,
-        known: false,
-        widened: false,
-        excludes: 0,
-        sets: Endpoints::NONE,
-        gets: Endpoints::NONE,
-    };
-
-    const fn new(row: &Row) -> Self {
+impl Form {
+    const fn of(row: &Row) -> Option<Self> {
         let stored = Stored::of(row.id);
         let boolean = matches!(stored, Stored::Flag(_) | Stored::DontLinger);
         let number = matches!(
@@ -213,141 +209,153 @@ impl Usual {
         );
         let four = matches!(row.set_len, Size::Bytes(4)) && matches!(row.get_len, Size::Bytes(1 | 4));
         let sized = matches!(row.class, Class::A | Class::B | Class::C | Class::D | Class::Dword);
-        if !(boolean || number) || !four || !sized || !row.settable || !row.gettable {
-            return Self { stored, ..Self::NONE };
-        }
-        // What a page says is read only.
-        let sets = if matches!(row.id, Opt::Error) {
-            Endpoints::NONE
+        if (boolean || number) && four && sized && row.settable && row.gettable {
+            Some(Self { stored, boolean })
         } else {
-            Endpoints::of(row, true)
+            None
+        }
+    }
+}
+
+/// The usual sets of one option in one mode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UsualSet {
+    pub(crate) option: Opt,
+    pub(crate) stored: Stored,
+    /// The greatest usual value: 1 of a boolean.
+    most: u32,
+    endpoints: Endpoints,
+    /// Values on record beside which TRUE is not usual.
+    excludes: u64,
+    enforce: bool,
+}
+
+impl UsualSet {
+    /// No set is usual.
+    pub(crate) const NONE: Self = Self {
+        option: Opt::Error,
+        stored: Stored::Nowhere,
+        most: 0,
+        endpoints: Endpoints::NONE,
+        excludes: 0,
+        enforce: false,
+    };
+
+    /// Those of the option in `row`.
+    pub(crate) const fn of(row: &Row, mode: Mode) -> Self {
+        // What a page says is read only.
+        let (false, Some(Form { stored, boolean })) = (matches!(row.id, Opt::Error), Form::of(row)) else {
+            return Self::NONE;
         };
         Self {
+            option: row.id,
             stored,
-            boolean,
-            known: super::plan::is_known(row.id),
-            widened: matches!(row.class, Class::B),
+            most: if boolean { 1 } else { u32::MAX },
+            endpoints: Endpoints::of(row, true),
             excludes: match stored {
                 Stored::Flag(flag) => flag.unusual_beside(),
                 _ => 0,
             },
-            sets,
-            gets: Endpoints::of(row, false),
+            enforce: matches!(mode, Mode::Compat | Mode::Strict),
         }
     }
 
-    /// Of what is not in the catalogue.
-    pub(crate) const FOREIGN: &'static Self = &Self::NONE;
-
-    /// Of this option.
+    /// The value that a request asks for, if it has the usual form.
     #[inline]
-    pub(crate) fn of(row: &Row) -> &'static Self {
-        // One for each row.
-        TABLE.get(row.id as usize).unwrap_or(Self::FOREIGN)
-    }
-
-    /// The value of a set in the usual form, as rules and the record see it.
-    #[inline]
-    pub(crate) fn plain(&self, request: &Request<'_>) -> Option<u32> {
+    pub(crate) fn value(&self, request: &Request<'_>) -> Option<u32> {
         let value = u32::from_le_bytes(*<&[u8; 4]>::try_from(request.input).ok()?);
-        let usual = request.input_len == 4
-            && request.input_pointer == Pointer::Valid
-            && self.sets.0 != 0
-            && (value <= 1 || !self.boolean);
+        let usual =
+            request.input_len == 4 && request.input_pointer == Pointer::Valid && request.has_irp && value <= self.most;
         usual.then_some(value)
     }
 
-    /// What a set of this value changes; `None` where it is not a usual one. The value is in the usual form, and there is an IRP.
+    /// What a set to this value, asked for or a rule's instead, changes; `None` where it is not a usual one.
     #[inline]
-    pub(crate) fn set(
+    pub(crate) fn change(
         &self,
-        row: &Row,
         facts: &EndpointFacts,
-        state: &OptionState,
+        options: &SharedOptions,
         phase: Phase,
-        mode: Mode,
         value: u32,
     ) -> Option<Change> {
-        let on = value != 0;
-        if !self.sets.contains(facts, phase)
-            || facts.lacks.contains(row.id)
-            || self.boolean && value > 1
-            || on && state.coupled.0 & self.excludes != 0
+        if !self.endpoints.contains(facts, phase)
+            || facts.lacks.contains(self.option)
+            || value > self.most
+            || value != 0 && options.coupled().0 & self.excludes != 0
         {
             return None;
         }
-        let op = match self.stored {
-            Stored::Flag(flag) => Op::Flag(flag, on),
-            Stored::Number(number) => Op::Number(number, value),
-            Stored::Linger => {
-                let [on0, on1, s0, s1] = value.to_le_bytes();
-                Op::Linger {
-                    onoff: u16::from_le_bytes([on0, on1]),
-                    seconds: u16::from_le_bytes([s0, s1]),
-                }
-            }
-            Stored::DontLinger => Op::DontLinger(on),
-            Stored::Nowhere => return None,
+        Some(Change::new(self.stored.change(value), self.enforce))
+    }
+}
+
+/// The usual gets of one option in one mode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UsualGet {
+    pub(crate) option: Opt,
+    pub(crate) stored: Stored,
+    endpoints: Endpoints,
+    /// Whether the completion matters: where there was no set, and where there was. `None`: then it is not usual.
+    observe: [Option<bool>; 2],
+}
+
+impl UsualGet {
+    /// No get is usual.
+    pub(crate) const NONE: Self = Self {
+        option: Opt::Error,
+        stored: Stored::Nowhere,
+        endpoints: Endpoints::NONE,
+        observe: [None; 2],
+    };
+
+    /// Those of the option in `row`.
+    pub(crate) const fn of(row: &Row, mode: Mode) -> Self {
+        // In the strict mode some gets may be answered with more bytes than the provider gives.
+        let widened = matches!(row.class, Class::B) && matches!(mode, Mode::Strict);
+        let (false, Some(Form { stored, .. })) = (widened, Form::of(row)) else {
+            return Self::NONE;
         };
-        Some(Change {
-            op,
-            enforce: mode >= Mode::Compat,
-        })
+        // The record can answer in the provider's place: what it was told, and some options whether it was told or not.
+        let answers = matches!(mode, Mode::Compat | Mode::Strict);
+        Self {
+            option: row.id,
+            stored,
+            endpoints: Endpoints::of(row, false),
+            observe: [
+                Some(answers && super::plan::is_known(row.id)),
+                match stored {
+                    Stored::Linger | Stored::DontLinger => None,
+                    _ => Some(answers),
+                },
+            ],
+        }
     }
 
     /// Whether the completion of a get matters; `None` where it is not a usual one.
     #[inline]
-    pub(crate) fn get(
+    pub(crate) fn observed(
         &self,
-        row: &Row,
         facts: &EndpointFacts,
-        state: &OptionState,
+        options: &SharedOptions,
         phase: Phase,
-        mode: Mode,
         request: &Request<'_>,
     ) -> Option<bool> {
         const ROOM: core::ops::RangeInclusive<usize> = 4..=0x7FFF_FFFF;
         if !request.has_irp
             || request.output_pointer != Pointer::Valid
             || !ROOM.contains(&request.output_len)
-            || !self.gets.contains(facts, phase)
-            || facts.lacks.contains(row.id)
-            || self.widened && mode == Mode::Strict
+            || !self.endpoints.contains(facts, phase)
+            || facts.lacks.contains(self.option)
         {
             return None;
         }
         let given = match self.stored {
-            Stored::Flag(flag) => state.given(flag),
-            Stored::Number(number) => state.number(number).is_some(),
-            Stored::Linger | Stored::DontLinger if state.given(Flag::Linger) => return None,
-            _ => false,
+            Stored::Flag(flag) => options.coupled().given(flag),
+            Stored::Number(number) => options.number(number).is_some(),
+            Stored::Linger | Stored::DontLinger => options.coupled().given(Flag::Linger),
+            Stored::Nowhere => false,
         };
-        Some(mode >= Mode::Compat && (self.known || given))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The table is made while compiling, by a walk over two slices at once: each option must have met its own row.
-    #[test]
-    fn each_option_has_its_own_row() {
-        let seen = |usual: &Usual| {
-            let Usual {
-                stored,
-                boolean,
-                known,
-                widened,
-                excludes,
-                sets,
-                gets,
-            } = *usual;
-            (format!("{stored:?}"), boolean, known, widened, excludes, sets.0, gets.0)
-        };
-        for row in &OPTIONS {
-            assert_eq!(seen(Usual::of(row)), seen(&Usual::new(row)), "{}", row.name);
-        }
-        assert!(OPTIONS.iter().any(|row| Usual::of(row).sets.0 != 0));
+        let [before, after] = self.observe;
+        if given { after } else { before }
     }
 }

@@ -3,9 +3,13 @@
 
 pub mod parts;
 
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
+use wskguard_core::memory::Memory;
 use wskguard_core::policy::layout::*;
 use wskguard_core::policy::{
     AddressClass, BindInput, ClientKey, Fallback, MatchInput, PolicyMode, ProcessKey, Settings, Sharing, Verbosity,
@@ -345,5 +349,22 @@ fn holds(field: u8, members: &Members, input: &MatchInput<'_>) -> bool {
             (Principal::Image(name), Some(process)) => process.image == name.as_bytes(),
             _ => false,
         }),
+    }
+}
+
+/// The host's heap, for the core's containers.
+#[derive(Clone, Copy)]
+pub struct Heap;
+
+// SAFETY: the host's allocator, asked for zeroed memory of the given layout.
+unsafe impl Memory for Heap {
+    fn allocate(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        // SAFETY: the size is not 0 by contract.
+        NonNull::new(unsafe { alloc_zeroed(Layout::from_size_align(bytes, align).ok()?) })
+    }
+
+    unsafe fn free(&self, block: NonNull<u8>, bytes: usize, align: usize) {
+        // SAFETY: the layout it was allocated with.
+        unsafe { dealloc(block.as_ptr(), Layout::from_size_align(bytes, align).unwrap()) };
     }
 }

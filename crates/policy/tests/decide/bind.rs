@@ -122,7 +122,7 @@ fn a_new_endpoint_is_given_all_that_match_in_order() {
     let given = |bytes: &[u8], category, client| {
         let facts = EndpointFacts { category, ..FACTS };
         let state = OptionState::default();
-        let subject = Subject {
+        let subject = Asker {
             facts: &facts,
             client: ClientKey::new(client, [0; 16]),
             ..subject(&state)

@@ -17,7 +17,7 @@ fn forwarded<'a>(verdict: &Verdict<'a>) -> (Op, Option<Inline>, bool, Option<Act
             input,
             observe,
             on_get,
-        } => (commit.op, input, observe, on_get),
+        } => (commit.op(), input, observe, on_get),
         other => panic!("{other:?}"),
     }
 }
@@ -33,7 +33,7 @@ fn ulong(value: u32) -> Inline {
 #[test]
 fn without_a_policy_everything_goes_down_and_breaches_are_told() {
     let state = OptionState::default();
-    let plain = decide::control(None, &subject(&state), &set(SO_KEEPALIVE, TRUE));
+    let plain = control(None, &subject(&state), &set(SO_KEEPALIVE, TRUE));
     assert_eq!(
         forwarded(&plain),
         (Op::Flag(Flag::KeepAlive, true), None, true, None),
@@ -47,7 +47,7 @@ fn without_a_policy_everything_goes_down_and_breaches_are_told() {
     );
 
     // One byte is what WSK does not document; it is said, and not acted on.
-    let short = decide::control(None, &subject(&state), &set(SO_KEEPALIVE, &[1]));
+    let short = control(None, &subject(&state), &set(SO_KEEPALIVE, &[1]));
     assert_eq!(forwarded(&short).1, None);
     assert_eq!(short.refusal, Some(Refusal::new(Reason::Length)));
     assert_eq!(
@@ -238,7 +238,7 @@ fn what_the_record_answers_by_itself() {
         verbose: true,
     };
     let verdict = fresh(&compat, &set(PVD_CONFIG, &config.bytes()));
-    assert!(matches!(verdict.outcome, Outcome::Answer(answer) if answer.commit.op == Op::Config(config)));
+    assert!(matches!(verdict.outcome, Outcome::Answer(answer) if answer.commit.op() == Op::Config(config)));
     assert_eq!(verdict.done, Done::Answered);
     assert!(verdict.record, "an answer in the provider's place is a change");
 }
@@ -262,38 +262,44 @@ fn rules_see_who_asks() {
         protocol: 17,
         ..FACTS
     };
-    let quic = Subject {
+    let quic = Asker {
         client: ClientKey::new(b"msquic.sys", [0; 16]),
-        ..plain
+        ..subject(&state)
     };
-    let owned = Subject {
+    let owned = || Asker {
         process: Some(ProcessKey::new(4, b"system")),
-        ..plain
+        ..subject(&state)
     };
     let cases = [
         ("client = 'MsQuic.sys'", quic),
-        ("process = 4", owned),
-        ("process = 'given'", owned),
-        ("family = 'inet6'", Subject { facts: &inet6, ..plain }),
+        ("process = 4", owned()),
+        ("process = 'given'", owned()),
+        (
+            "family = 'inet6'",
+            Asker {
+                facts: &inet6,
+                ..subject(&state)
+            },
+        ),
         (
             "protocol = 'udp'",
-            Subject {
+            Asker {
                 facts: &datagram,
-                ..plain
+                ..subject(&state)
             },
         ),
         (
             "category = 'datagram'",
-            Subject {
+            Asker {
                 facts: &datagram,
-                ..plain
+                ..subject(&state)
             },
         ),
     ];
     for (condition, subject) in cases {
         let bytes = deny(condition);
         let image = Image::parse(&bytes).unwrap();
-        let decided = |subject| decide::control(Some(&image), subject, &set(SO_KEEPALIVE, TRUE)).done;
+        let decided = |subject| control(Some(&image), subject, &set(SO_KEEPALIVE, TRUE)).done;
         assert_eq!(decided(&subject), Done::Denied, "{condition}");
         assert_eq!(decided(&plain), Done::Forwarded, "{condition}");
     }
@@ -347,7 +353,7 @@ fn what_is_recorded() {
             assert!(requests.iter().all(|request| on(&bytes, state, request).record));
         }
     }
-    assert!(decide::control(None, &subject(&verbose), &get(SO_RCVBUF)).record);
+    assert!(control(None, &subject(&verbose), &get(SO_RCVBUF)).record);
 }
 
 #[test]

@@ -10,13 +10,15 @@ mod settings;
 mod values;
 
 use wskguard_core::catalogue::OptionSet;
-use wskguard_core::decide::{self, Subject, Verdict};
-use wskguard_core::policy::{ClientKey, Image};
+use wskguard_core::decide::{self, Done, InForce, Outcome, Subject, Tables, TablesRef, Verdict};
+use wskguard_core::policy::{ClientKey, Image, ProcessKey};
 use wskguard_core::semantics::{
-    Change, EndpointConfig, EndpointFacts, Number, Op, OptionState, Pointer, Request, capture_len,
+    Change, EndpointConfig, EndpointFacts, Number, Op, OptionState, Pointer, Request, SharedOptions, capture_len,
 };
 use wskguard_core::{Category, Family, Phase, RequestKind, SOL_SOCKET, SocketType};
 use wskguard_policy::compile;
+
+use common::Heap;
 
 const SO_DEBUG: u32 = 0x1;
 const SO_REUSEADDR: u32 = 0x4;
@@ -56,14 +58,89 @@ fn state(ops: &[Op]) -> OptionState {
     state
 }
 
-fn subject(state: &OptionState) -> Subject<'_> {
-    Subject {
+/// An endpoint that asks.
+struct Asker<'a> {
+    facts: &'a EndpointFacts,
+    options: SharedOptions,
+    phase: Phase,
+    client: ClientKey<'a>,
+    process: Option<ProcessKey<'a>>,
+}
+
+impl Subject for Asker<'_> {
+    fn facts(&self) -> &EndpointFacts {
+        self.facts
+    }
+
+    fn options(&self) -> &SharedOptions {
+        &self.options
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn client(&self) -> ClientKey<'_> {
+        self.client
+    }
+
+    fn process(&self) -> Option<ProcessKey<'_>> {
+        self.process
+    }
+}
+
+fn subject(state: &OptionState) -> Asker<'static> {
+    Asker {
         facts: &FACTS,
-        state,
+        options: SharedOptions::new(*state),
         phase: Phase::Unbound,
         client: ClientKey::UNKNOWN,
         process: None,
     }
+}
+
+/// The decision, which has to be the same with the policy's tables and without.
+fn control<'a>(image: Option<&Image<'a>>, subject: &Asker<'_>, request: &Request<'_>) -> Verdict<'a> {
+    let without = InForce {
+        image,
+        tables: TablesRef::NONE,
+    };
+    let made = image.map(|image| Tables::new(Heap, image).unwrap());
+    let with = InForce {
+        image,
+        tables: made.as_ref().map_or_else(TablesRef::default, Tables::as_ref),
+    };
+    let verdict = decide::control(without, subject, request);
+    assert_eq!(
+        decide::control(with, subject, request),
+        verdict,
+        "by table: {request:?}"
+    );
+    if request.kind == RequestKind::Set
+        && let Some(usual) = decide::usual_set(with, subject, request)
+    {
+        assert_eq!(usual, verdict);
+    }
+    let passes = request.kind == RequestKind::Get && {
+        let passes = decide::passes(with, subject, request);
+        assert!(passes.is_none_or(|rule| rule == verdict.rule));
+        passes.is_some()
+    };
+    let untouched = matches!(
+        verdict.outcome,
+        Outcome::Forward {
+            observe: false,
+            input: None,
+            on_get: None,
+            ..
+        }
+    );
+    assert!(
+        !passes || untouched && !verdict.record && verdict.done == Done::Forwarded,
+        "{verdict:?}"
+    );
+    assert_eq!(decide::passes(without, subject, request), None);
+    verdict
 }
 
 /// A set of `SOL_SOCKET` as a WSK client makes it.
@@ -105,7 +182,7 @@ fn fresh<'a>(bytes: &'a [u8], request: &Request<'_>) -> Verdict<'a> {
 /// The same of a socket with options set.
 fn on<'a>(bytes: &'a [u8], state: &OptionState, request: &Request<'_>) -> Verdict<'a> {
     let image = Image::parse(bytes).unwrap();
-    decide::control(Some(&image), &subject(state), request)
+    control(Some(&image), &subject(state), request)
 }
 
 fn rcvbuf(value: u32) -> Op {

@@ -92,8 +92,8 @@ proptest! {
         let image = Image::parse(&case.image).unwrap();
         let (facts, state, request) = (case.facts(), case.state(), case.request());
         let process: Option<ProcessKey<'_>> = case.matched.process;
-        let subject = Subject { facts: &facts, client: case.matched.client, process, ..subject(&state) };
-        let verdict = decide::control(Some(&image), &subject, &request);
+        let subject = Asker { facts: &facts, client: case.matched.client, process, ..subject(&state) };
+        let verdict = control(Some(&image), &subject, &request);
         let decision = image.evaluate(&MatchInput {
             request: request.kind,
             code: case.code,
@@ -131,8 +131,8 @@ proptest! {
     fn an_audit_changes_nothing(case in case(PolicyMode::Audit)) {
         let image = Image::parse(&case.image).unwrap();
         let (facts, state, request) = (case.facts(), case.state(), case.request());
-        let subject = Subject { facts: &facts, client: case.matched.client, process: case.matched.process, ..subject(&state) };
-        let verdict = decide::control(Some(&image), &subject, &request);
+        let subject = Asker { facts: &facts, client: case.matched.client, process: case.matched.process, ..subject(&state) };
+        let verdict = control(Some(&image), &subject, &request);
         let untouched = matches!(verdict.outcome, Outcome::Forward { input: None, on_get: None, .. });
         prop_assert!(untouched && verdict.done == Done::Forwarded, "{:?}", verdict);
     }
@@ -144,10 +144,10 @@ proptest! {
         let (facts, state) = (case.facts(), case.state());
         let request = Request { kind: RequestKind::Set, level: SOL_SOCKET, ..case.request() };
         let request = Request { input: &case.input[..capture_len(request.kind, request.level, request.code, case.input.len())], ..request };
-        let subject = Subject { facts: &facts, client: case.matched.client, process: case.matched.process, ..subject(&state) };
-        let verdict = decide::control(Some(&image), &subject, &request);
+        let subject = Asker { facts: &facts, client: case.matched.client, process: case.matched.process, ..subject(&state) };
+        let verdict = control(Some(&image), &subject, &request);
         if let Outcome::Forward { commit, .. } = verdict.outcome {
-            let set = match commit.op {
+            let set = match commit.op() {
                 Op::Flag(flag, on) if flag != Flag::Linger => Some(u64::from(on)),
                 Op::DontLinger(on) => Some(u64::from(on)),
                 Op::Number(_, number) => Some(u64::from(number)),
@@ -156,7 +156,7 @@ proptest! {
             };
             if let Some(set) = set {
                 // A boolean that a rule's number turns on is TRUE.
-                let new = verdict.new.map(|new| if matches!(commit.op, Op::Flag(..) | Op::DontLinger(_)) { u64::from(new != 0) } else { new });
+                let new = verdict.new.map(|new| if matches!(commit.op(), Op::Flag(..) | Op::DontLinger(_)) { u64::from(new != 0) } else { new });
                 prop_assert_eq!(new, Some(set), "{:?}", verdict);
             }
         }

@@ -3,7 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use probe_protocol::probe::{Bench, BenchReport, Category, Workload};
+use probe_protocol::probe::{Bench, BenchReport, Category, KernelCall, Workload};
 use wdk_rtl::lock::SpinLock;
 use wdk_sys::{
     NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_TIMEOUT,
@@ -13,7 +13,7 @@ use wsk_sys::{
     WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH,
 };
 
-use super::lean::Lean;
+use super::lean::{Lean, Spare};
 use super::{MAX_THREADS, on_threads};
 use crate::buffer::Buffer;
 use crate::client::Client;
@@ -164,6 +164,7 @@ impl Worker {
             Workload::Datagram => self.datagrams(lean),
             Workload::Echo => self.echo(lean),
             Workload::Send | Workload::Receive => self.one_way(lean),
+            Workload::Kernel => self.kernel(),
         }
     }
 
@@ -268,6 +269,32 @@ impl Worker {
                 }
             }))
             .map(drop)
+        })
+    }
+
+    /// What a function of the kernel costs by itself.
+    fn kernel(&self) -> Result<(), NTSTATUS> {
+        let call = KernelCall::from_u32(self.wish.code).ok_or(STATUS_INVALID_PARAMETER)?;
+        let mut spare = Spare::new();
+        self.repeat(|_| {
+            match call {
+                KernelCall::Processor => {
+                    ke::processor();
+                }
+                KernelCall::SystemTime => {
+                    ke::system_time();
+                }
+                KernelCall::Irql => {
+                    ke::irql();
+                }
+                KernelCall::RaiseLower => ke::at_irql(true, || {}),
+                KernelCall::InitializeIrp => spare.initialise(),
+                KernelCall::InitializeAndComplete => {
+                    spare.initialise();
+                    spare.complete();
+                }
+            }
+            Ok(())
         })
     }
 

@@ -6,9 +6,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use wdk_rtl::irp;
 use wdk_sys::{
-    DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_TIMEOUT,
-    ntddk::{IoAllocateIrp, IoCancelIrp, IoFreeIrp, IoReuseIrp},
+    DEVICE_OBJECT, IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
+    STATUS_SUCCESS, STATUS_TIMEOUT,
+    ntddk::{IoAllocateIrp, IoCancelIrp, IoFreeIrp, IoInitializeIrp, IoReuseIrp},
 };
 
 use crate::ke;
@@ -101,6 +101,44 @@ impl Lean {
     pub(super) fn call(&self, call: impl FnOnce(PIRP) -> NTSTATUS) -> (NTSTATUS, usize) {
         let returned = self.start(call);
         self.wait(returned)
+    }
+}
+
+/// An IRP in memory of its own, which goes nowhere.
+#[repr(C)]
+pub(super) struct Spare {
+    irp: IRP,
+    location: IO_STACK_LOCATION,
+}
+
+unsafe extern "C" fn keep(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, _context: *mut c_void) -> NTSTATUS {
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+impl Spare {
+    const BYTES: usize = size_of::<IRP>().wrapping_add(size_of::<IO_STACK_LOCATION>());
+
+    pub(super) fn new() -> Self {
+        // SAFETY: both consist of numbers and pointers, for which zero is a value.
+        unsafe { core::mem::zeroed() }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
+    pub(super) fn initialise(&mut self) {
+        const { assert!(size_of::<Spare>() >= Spare::BYTES && Spare::BYTES < 0x200) };
+        // SAFETY: the memory is one IRP with one stack location, and nobody has it.
+        unsafe { IoInitializeIrp((&raw mut *self).cast(), Self::BYTES as u16, 1) };
+    }
+
+    /// Of one that was just initialised.
+    pub(super) fn complete(&mut self) {
+        let irp: PIRP = (&raw mut *self).cast();
+        // SAFETY: the IRP has its location left.
+        unsafe { irp::set_completion_routine(irp, keep, core::ptr::null_mut()) };
+        // SAFETY: as above: as if it were sent down.
+        unsafe { irp::set_next_location(irp) };
+        // SAFETY: the IRP is ours, and its routine keeps it.
+        unsafe { irp::complete(irp, irp::IO_NO_INCREMENT) };
     }
 }
 

@@ -33,6 +33,26 @@ wire_enum! {
         Receive = 7,
         /// No measurement: so many sockets as there are repetitions are opened, stay open for the pause, and are closed.
         Crowd = 8,
+        /// No socket: a function of the kernel, by its [`KernelCall`] in `code`.
+        Kernel = 9,
+    }
+}
+
+wire_enum! {
+    /// What requests through a filter call of the kernel.
+    KernelCall {
+        /// KeGetCurrentProcessorNumberEx.
+        Processor = 0,
+        /// KeQuerySystemTimePrecise.
+        SystemTime = 1,
+        /// KeGetCurrentIrql.
+        Irql = 2,
+        /// KfRaiseIrql to DISPATCH_LEVEL, and KeLowerIrql.
+        RaiseLower = 3,
+        /// IoInitializeIrp of an IRP with one stack location.
+        InitializeIrp = 4,
+        /// The same, and IofCompleteRequest to a completion routine that keeps it.
+        InitializeAndComplete = 5,
     }
 }
 

@@ -85,7 +85,7 @@ impl World {
             Ok(change) => change,
             Err(Refusal { wsa, .. }) => return Ok(Observed::wsa(wsa.0)),
         };
-        match change.op {
+        match change.op() {
             Op::Transport => return self.set_transport(&step.sock, (level, code), &bytes),
             Op::OpenType(value) => self.threads.entry(step.thread.clone()).or_default().open_type = value,
             Op::AcceptContext(handle) => return self.update_accept_context(&step.sock, handle),
@@ -273,7 +273,7 @@ impl World {
             ..bare(RequestKind::Ioctl, 0, code.option()?, self.now)
         };
         match winsock::ioctl(self.view(name).as_ref(), &request) {
-            Ok(change) if change.op == Op::Transport => unsupported("the IOCTL is the transport's"),
+            Ok(change) if change.op() == Op::Transport => unsupported("the IOCTL is the transport's"),
             Ok(_) => Ok(Observed {
                 returned: Some(0),
                 ..Observed::wsa(0)

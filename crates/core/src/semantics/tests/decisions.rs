@@ -140,7 +140,7 @@ fn what_the_provider_lacks_is_answered_where_the_contract_allows() {
     };
     let linger = set(Opt::Linger, &[1, 0, 5, 0]);
     let answer = lacking(Mode::Compat, &TCP, &linger, nt::NOT_SUPPORTED).unwrap();
-    assert_eq!(answer.commit.op, Op::Linger { onoff: 1, seconds: 5 });
+    assert_eq!(answer.commit.op(), Op::Linger { onoff: 1, seconds: 5 });
     assert_eq!(lacking(Mode::Compat, &UDP, &linger, nt::NOT_SUPPORTED), None);
     assert_eq!(lacking(Mode::Audit, &TCP, &linger, nt::NOT_SUPPORTED), None);
     // Not a matter of the option.
@@ -159,7 +159,7 @@ fn what_the_provider_lacks_is_answered_where_the_contract_allows() {
     assert_eq!(lacking(Mode::Compat, &inet6, &route, nt::NOT_IMPLEMENTED), None);
     // Another amount may be granted: none.
     let buffer = lacking(Mode::Compat, &TCP, &set(Opt::SndBuf, &[0, 16, 0, 0]), nt::NOT_SUPPORTED).unwrap();
-    assert_eq!(buffer.commit.op, Op::Number(Number::SndBuf, 0));
+    assert_eq!(buffer.commit.op(), Op::Number(Number::SndBuf, 0));
     // Read-only ones from the record.
     let ty = lacking(Mode::Compat, &UDP, &get(Opt::Type, 4), nt::INVALID_PARAMETER).unwrap();
     assert_eq!((ty.value, ty.written), (Value::Number(2), 4));
@@ -295,8 +295,8 @@ fn strict_reads() {
         )
         .unwrap()
     };
-    assert_eq!(read(Mode::Strict).commit.op, Op::Number(Number::Error, 0));
-    assert_eq!(read(Mode::Compat).commit.op, Op::None);
+    assert_eq!(read(Mode::Strict).commit.op(), Op::Number(Number::Error, 0));
+    assert_eq!(read(Mode::Compat).commit.op(), Op::None);
     // A documented get of SO_KEEPALIVE is four bytes.
     let Plan::Answer(answer) = decide(Mode::Strict, &state, &get(Opt::KeepAlive, 4)) else {
         panic!()
@@ -308,10 +308,7 @@ fn strict_reads() {
 #[test]
 fn undo_does_not_bring_back_what_was_excluded_since() {
     let shared = SharedOptions::default();
-    let change = |flag, on| Change {
-        op: Op::Flag(flag, on),
-        enforce: true,
-    };
+    let change = |flag, on| Change::new(Op::Flag(flag, on), true);
     shared.commit(change(Flag::ReuseAddr, true)).unwrap();
     let undo = shared.commit(change(Flag::ReuseAddr, false)).unwrap();
     shared.commit(change(Flag::ExclusiveAddrUse, true)).unwrap();

@@ -78,7 +78,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (number, any::<u32>()).prop_map(|(number, value)| Op::Number(number, value)),
         1 => any::<bool>().prop_map(|verbose| Op::Config(EndpointConfig { mode: None, verbose })),
     ];
-    (op, any::<bool>()).prop_map(|(op, enforce)| Change { op, enforce })
+    (op, any::<bool>()).prop_map(|(op, enforce)| Change::new(op, enforce))
 }
 
 fn state() -> impl Strategy<Value = OptionState> {

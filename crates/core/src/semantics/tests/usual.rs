@@ -23,14 +23,15 @@ const THIN: u32 = if cfg!(miri) { 499 } else { 1 };
 const ENOUGH: u32 = 100_000 / THIN / 2;
 
 /// Every kind of endpoint, in every phase, with every state that matters to a usual request.
-fn each(mut see: impl FnMut(&EndpointFacts, &OptionState, Phase)) {
+fn each(mut see: impl FnMut(&EndpointFacts, &SharedOptions, Phase)) {
     let mut number = 0_u32;
     let states = [
         after(&[]),
         after(&[(Opt::ReuseAddr, &[1, 0, 0, 0]), (Opt::RcvBuf, &[1, 0, 0, 0])]),
         after(&[(Opt::ExclusiveAddrUse, &[1, 0, 0, 0]), (Opt::Linger, &[1, 0, 5, 0])]),
         after(&[(Opt::ReuseUnicastPort, &[1, 0, 0, 0]), (Opt::KeepAlive, &[1, 0, 0, 0])]),
-    ];
+    ]
+    .map(SharedOptions::new);
     let mut lacking = OptionSet::NONE;
     for row in OPTIONS.iter().filter(|row| row.code & 8 != 0) {
         lacking = lacking.with(row.id);
@@ -69,17 +70,19 @@ fn each(mut see: impl FnMut(&EndpointFacts, &OptionState, Phase)) {
 #[test]
 fn of_sets() {
     let mut usual = 0_u32;
-    each(|facts, state, phase| {
+    each(|facts, options, phase| {
+        let state = &options.load();
         for row in &OPTIONS {
             for value in [0, 1, 2, 0x0001_0000, 0x0007_0001] {
                 let bytes = u32::to_le_bytes(value);
                 let request = set(row.id, &bytes);
-                let Some(plain) = Usual::of(row).plain(&request) else {
-                    continue;
-                };
-                assert_eq!(plain, value);
                 for mode in MODES {
-                    if let Some(commit) = Usual::of(row).set(row, facts, state, phase, mode, value) {
+                    let sets = UsualSet::of(row, mode);
+                    let Some(asked) = sets.value(&request) else {
+                        continue;
+                    };
+                    assert_eq!(asked, value);
+                    if let Some(commit) = sets.change(facts, options, phase, value) {
                         usual += 1;
                         let forward = Forward {
                             commit,
@@ -105,12 +108,13 @@ fn of_sets() {
 #[test]
 fn of_gets() {
     let mut usual = 0_u32;
-    each(|facts, state, phase| {
+    each(|facts, options, phase| {
+        let state = &options.load();
         for row in &OPTIONS {
             for room in [4, 8, 0x7FFF_FFFF] {
                 let request = get(row.id, room);
                 for mode in MODES {
-                    if let Some(observe) = Usual::of(row).get(row, facts, state, phase, mode, &request) {
+                    if let Some(observe) = UsualGet::of(row, mode).observed(facts, options, phase, &request) {
                         usual += 1;
                         let forward = Forward {
                             commit: Change::NONE,
@@ -136,7 +140,7 @@ fn of_gets() {
 /// What clients do all the time is usual.
 #[test]
 fn common_requests_are_usual() {
-    let state = OptionState::default();
+    let options = SharedOptions::default();
     for (facts, option, phase) in [
         (&TCP, Opt::RcvBuf, Phase::Unbound),
         (&TCP, Opt::SndBuf, Phase::Connected),
@@ -149,12 +153,12 @@ fn common_requests_are_usual() {
         (&UDP, Opt::RcvTimeo, Phase::Bound),
     ] {
         let (row, one) = (option.row(), 1_u32.to_le_bytes());
-        let usual = Usual::of(row);
-        assert_eq!(usual.plain(&set(option, &one)), Some(1), "{}", row.name);
         for mode in MODES {
-            assert!(usual.set(row, facts, &state, phase, mode, 1).is_some(), "{}", row.name);
+            let sets = UsualSet::of(row, mode);
+            assert_eq!(sets.value(&set(option, &one)), Some(1), "{}", row.name);
+            assert!(sets.change(facts, &options, phase, 1).is_some(), "{}", row.name);
             let widened = mode == Mode::Strict && option == Opt::KeepAlive;
-            let get = usual.get(row, facts, &state, phase, mode, &get(option, 4));
+            let get = UsualGet::of(row, mode).observed(facts, &options, phase, &get(option, 4));
             assert_eq!(get.is_some(), !widened, "{}", row.name);
         }
     }
@@ -164,7 +168,8 @@ fn common_requests_are_usual() {
 #[test]
 fn odd_requests_are_not() {
     let one = 1_u32.to_le_bytes();
-    let usual = Usual::of(Opt::RcvBuf.row());
+    let row = Opt::RcvBuf.row();
+    let sets = UsualSet::of(row, Mode::Compat);
     for request in [
         Request {
             input_len: 8,
@@ -184,10 +189,17 @@ fn odd_requests_are_not() {
             ..set(Opt::RcvBuf, &one)
         },
         set(Opt::RcvBuf, &one[..3]),
+        Request {
+            has_irp: false,
+            ..set(Opt::RcvBuf, &one)
+        },
     ] {
-        assert_eq!(usual.plain(&request), None, "{request:?}");
+        assert_eq!(sets.value(&request), None, "{request:?}");
     }
-    let row = Opt::RcvBuf.row();
+    assert_eq!(
+        UsualSet::of(Opt::KeepAlive.row(), Mode::Compat).value(&set(Opt::KeepAlive, &[2, 0, 0, 0])),
+        None
+    );
     for request in [
         Request {
             output_len: 3,
@@ -206,14 +218,8 @@ fn odd_requests_are_not() {
             ..get(Opt::RcvBuf, 4)
         },
     ] {
-        let answer = usual.get(
-            row,
-            &TCP,
-            &OptionState::default(),
-            Phase::Unbound,
-            Mode::Compat,
-            &request,
-        );
+        let gets = UsualGet::of(row, Mode::Compat);
+        let answer = gets.observed(&TCP, &SharedOptions::default(), Phase::Unbound, &request);
         assert_eq!(answer, None, "{request:?}");
     }
 }
