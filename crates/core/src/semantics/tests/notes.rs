@@ -173,7 +173,7 @@ fn contexts_of_accepted_and_connected_sockets() {
     let handle = 0x0123_4567_89AB_CDEF_u64.to_le_bytes();
     let change = by_winsock(&TCP, &set(Opt::UpdateAcceptContext, &handle)).unwrap();
     if size_of::<usize>() == 8 {
-        assert_eq!(change.op, Op::AcceptContext(0x0123_4567_89AB_CDEF));
+        assert_eq!(change.op(), Op::AcceptContext(0x0123_4567_89AB_CDEF));
     }
     // Nothing may be given, and then the pointer may be NULL; something needs one that is not.
     let without = |input_len| Request {
@@ -195,7 +195,7 @@ fn levels_of_transports() {
         code,
         ..set(Opt::KeepAlive, TRUE)
     };
-    assert_eq!(by_winsock(&TCP, &at(6, 1)).unwrap().op, Op::Transport);
+    assert_eq!(by_winsock(&TCP, &at(6, 1)).unwrap().op(), Op::Transport);
     assert_eq!(
         by_winsock(&TCP, &at(6, 0x100)).unwrap_err().reason,
         Reason::UnknownOption
