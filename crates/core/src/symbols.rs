@@ -140,6 +140,26 @@ mod tests {
         assert_eq!(name(&image(r"d:\")), None);
     }
 
+    /// Another signature, a 32-bit header, a directory without room for an entry.
+    #[test]
+    fn what_is_no_image_has_no_name() {
+        for (at, byte) in [
+            (0, b'N'),
+            (0x80, b'Q'),
+            (0x98, 0),
+            (0x99, 1),
+            (0x98 + 164, 27),
+            (0x98 + 108, 6),
+        ] {
+            let mut bytes = image("client.pdb");
+            bytes[at] = byte;
+            assert_eq!(name(&bytes), None, "{at:#x}");
+        }
+        let mut bytes = image("client.pdb");
+        bytes[0x98 + 108] = 7;
+        assert_eq!(name(&bytes).as_deref(), Some("client.pdb"));
+    }
+
     #[test]
     fn what_is_discarded_is_not_read() {
         let mut bytes = image("client.pdb");

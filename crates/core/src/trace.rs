@@ -396,6 +396,12 @@ mod tests {
         let of = |happened: Happened| {
             let mut record = AuditRecord::new(happened.kind(), 0);
             record.code = happened as u32;
+            let metadata: &[u8] = if keyword(happened) == keywords::DRIVER {
+                &DRIVER
+            } else {
+                &LIFE
+            };
+            assert_eq!(event(&record).metadata, metadata);
             (event(&record).level, event(&record).keyword, texts(&record, b"").what)
         };
         assert_eq!(

@@ -145,6 +145,28 @@ fn get_lengths() {
     });
 }
 
+/// Where no lengths were tested, the class is what is documented of the size.
+#[test]
+fn classes_by_documentation() {
+    column("set_len", |row, cell| {
+        let sizes = [row.set_len, row.get_len];
+        let no_size = sizes == [Size::Absent; 2]
+            || sizes
+                .iter()
+                .any(|size| matches!(size, Size::Variable | Size::Provider | Size::ZeroOr(_)));
+        let class = if cell.contains("accept=") {
+            row.class
+        } else if row.space == Space::Ioctl || row.families == Families::NotTcpIp || no_size {
+            Class::Opaque
+        } else if row.kind == Kind::Struct {
+            Class::Sized
+        } else {
+            Class::Dword
+        };
+        assert_eq!(class, row.class, "{}", row.name);
+    });
+}
+
 #[test]
 fn directions() {
     column("settable", |row, cell| {
@@ -289,6 +311,13 @@ fn wsk() {
             assert_eq!(row.gettable, cell.contains("set+get"), "{name}");
         }
     });
+}
+
+#[test]
+fn smallest_sizes() {
+    assert_eq!(Size::Words(2).minimum(), Some(2 * size_of::<usize>()));
+    assert_eq!(Size::Bytes(3).minimum(), Some(3));
+    assert_eq!(Size::ZeroOr(4).minimum(), None);
 }
 
 /// A set of lengths is made while compiling; this makes each again, alone and with the one before it.

@@ -93,3 +93,13 @@ fn errors_have_distinct_codes() {
         assert!(all[..index].iter().all(|other| other.code() != error.code()), "{error}");
     }
 }
+
+/// The compiler and the driver have one function for this, so no image shows a change of it: older images would.
+#[test]
+fn homes_of_keys() {
+    assert_eq!(slot_home(0, 0, 0, 0, 1), 10_368_889);
+    assert_eq!(slot_home(0, 3, 2, 0x1234_5678, 0x9ABC_DEF0), 1_984_125);
+    assert_eq!(slot_home(0x0123_4567_89AB_CDEF, 1, 2, 0xFFFF, 0x1002), 3_508_141);
+    assert_eq!(slot_home(1 << 63, 0, 1, 6, 0), 15_105_920);
+    assert_eq!(slot_home(5, 0xFF, 0xFF, u32::MAX, 7), 10_214_806);
+}

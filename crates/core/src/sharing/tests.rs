@@ -167,3 +167,11 @@ fn delivery_goes_to_the_most_specific_then_to_the_first_bound() {
     assert_eq!(deliver([(&only6, ())], TCP, LOOPBACK6.parse().unwrap(), 7), Some(()));
     assert_eq!(deliver([(&only6, ())], TCP, LOOPBACK6.parse().unwrap(), 8), None);
 }
+
+#[test]
+fn conflicts_by_winsock() {
+    assert_eq!(
+        [Conflict::InUse, Conflict::Denied].map(Conflict::wsa),
+        [wsa::EADDRINUSE, wsa::EACCES]
+    );
+}

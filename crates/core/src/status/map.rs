@@ -152,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn success_and_what_has_no_way_back() {
+        assert_eq!([nt::SUCCESS, NtStatus(0x4000_0000)].map(to_wsa), [WsaError::OK; 2]);
+        assert_eq!(canonical(WsaError::OK), nt::SUCCESS);
+        assert_eq!(canonical(wsa::ENETRESET), nt::CONNECTION_ABORTED);
+        assert_eq!(canonical(wsa::ECONNABORTED), nt::CONNECTION_ABORTED);
+        assert_eq!(canonical(wsa::EINPROGRESS), nt::INVALID_DEVICE_STATE);
+        assert_eq!(canonical(WsaError(12345)), nt::INVALID_PARAMETER);
+    }
+
+    #[test]
     fn fifty_six_failures_have_a_name_of_their_own() {
         let failures = (0xC000_0000..=0xC000_0FFF)
             .chain(0x8000_0000..=0x8000_0FFF)
