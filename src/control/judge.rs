@@ -9,7 +9,7 @@ use wskguard_core::{
     counters::Counter,
     decide::{self, Done, InForce, Outcome, Verdict},
     generation::Reading,
-    semantics::{Answer, Undo},
+    semantics::{Answer, Change, Undo},
 };
 
 use super::observed::Observed;
@@ -153,6 +153,37 @@ impl Sent<'_> {
             .then(|| audit::control(self.endpoint, verdict, ruling.generation, asked))
     }
 
+    /// What is kept of it until the provider has answered.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "it is built where it is to lie")]
+    fn observed(
+        self,
+        ruling: Ruling<'_>,
+        captured: &Captured,
+        undo: Undo,
+        on_get: Option<OnGet>,
+        callback: Option<usize>,
+    ) -> Observed {
+        let commit = match ruling.verdict.outcome {
+            Outcome::Forward { commit, .. } => commit,
+            _ => Change::NONE,
+        };
+        Observed {
+            endpoint: self.endpoint.decided_and_referenced(),
+            arguments: *self.arguments,
+            captured: captured.copied(),
+            kind: self.kind,
+            mode: ruling.verdict.mode,
+            commit,
+            undo,
+            on_get,
+            callback,
+            has_irp: !self.irp.is_null(),
+            cpu: self.cpu,
+            record: self.record(ruling),
+        }
+    }
+
     /// Gives it to the provider, as it came where nobody looks at what comes of it.
     ///
     /// # Safety
@@ -192,42 +223,34 @@ impl Sent<'_> {
         }
         let copied = captured.substitute(input, callback.map(|(ours, _)| ours))
             || (self.kind != RequestKind::Get && arguments.input_size == captured.length);
-        let observed = || Observed {
-            endpoint: endpoint.decided_and_referenced(),
-            arguments: *arguments,
-            captured: captured.copied(),
-            kind: self.kind,
-            mode: verdict.mode,
-            commit,
-            undo,
-            on_get,
-            callback: callback.map(|(_, restore)| restore),
-            has_irp: !self.irp.is_null(),
-            cpu: self.cpu,
-            record: self.record(ruling),
-        };
+        let before = callback.map(|(_, before)| before);
         if self.irp.is_null() {
+            let observed = self.observed(ruling, captured, undo, on_get, before);
             // SAFETY: the client's own arguments.
-            return unsafe { observed().inline(copied) };
+            return unsafe { observed.inline(copied) };
         }
         let Some(request) = guard().spares.take(self.cpu).or_else(Request::allocate) else {
             endpoint.options.undo(undo);
             guard().count(Counter::AllocationFailures);
             return self.tell(ruling, STATUS_INSUFFICIENT_RESOURCES, 0);
         };
+        let length = captured.length;
         let call = |own, kept: *mut Observed| {
             // SAFETY: the block keeps the copy until the provider completes our IRP.
             let copy = unsafe { &raw mut (*kept).captured.bytes }.cast();
-            let (input, size) = if copied && captured.length > 0 {
-                (copy, captured.length)
+            let (input, size) = if copied && length > 0 {
+                (copy, length)
             } else {
                 (arguments.input, arguments.input_size)
             };
             // SAFETY: the client's arguments, with the copy of the input and our IRP. The client keeps the endpoint open meanwhile.
             unsafe { call(endpoint, arguments, input, size, own) }
         };
-        // SAFETY: called with the place for it in the block, which is ours.
-        let fill = |kept: *mut Observed| unsafe { kept.write(observed()) };
+        let fill = |kept: *mut Observed| {
+            let observed = self.observed(ruling, captured, undo, on_get, before);
+            // SAFETY: called with the place for it in the block, which is ours.
+            unsafe { kept.write(observed) };
+        };
         // SAFETY: the client's IRP; the call above passes ours to one function.
         unsafe { request.send_with(self.irp, fill, call) }
     }

@@ -126,11 +126,12 @@ impl Finish for Observed {
         Told::Now(status, information)
     }
 
-    fn retire(self, block: NonNull<Request<Self>>) {
-        // The endpoint's reference has to outlive the block's being kept: it keeps the driver.
+    unsafe fn retire(block: NonNull<Request<Self>>) {
+        // The endpoint's reference has to outlive the block's being kept: it keeps the driver. The rest needs no end.
+        // SAFETY: as the caller promises.
         let Self {
             endpoint, on_get, cpu, ..
-        } = self;
+        } = unsafe { Request::take(block) };
         if !guard().spares.keep(cpu, block) {
             // SAFETY: of this kind there are pooled blocks only, and this one's request is over.
             unsafe { Request::free(block) };

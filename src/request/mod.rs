@@ -51,14 +51,20 @@ pub trait Finish {
     {
         prepared.fail(STATUS_NOT_SUPPORTED);
     }
-    /// The client has been told, and nothing of this request runs any more: end of the block, which holds nothing any more. Of a
-    /// kind whose blocks are part of something else, or are kept, this function is to be its own.
-    fn retire(self, block: NonNull<Request<Self>>)
+    /// The client has been told, and nothing of this request runs any more: end of the block, and of what it holds. Kinds whose blocks
+    /// are part of something else, or are kept, end in their own way.
+    ///
+    /// # Safety
+    /// The block is this request's, nobody else holds it, and nobody uses it afterwards.
+    unsafe fn retire(block: NonNull<Request<Self>>)
     where
         Self: Sized,
     {
+        // SAFETY: as the caller promises, it is moved out once.
+        let finish = unsafe { Request::take(block) };
         // SAFETY: a pooled block, as the kinds whose blocks are not do this differently.
         unsafe { Request::free(block) };
+        drop(finish);
     }
 }
 
@@ -113,6 +119,16 @@ impl<F: Finish> Request<F> {
     pub unsafe fn free(block: NonNull<Self>) {
         // SAFETY: as the caller promises; `prepare` took it out of its box.
         drop(unsafe { NonpagedBox::<Self, TAG_REQUEST>::from_raw(block) });
+    }
+
+    /// What the block of a request that is over holds.
+    ///
+    /// # Safety
+    /// Of one that nobody else holds, once.
+    #[inline]
+    pub unsafe fn take(block: NonNull<Self>) -> F {
+        // SAFETY: `prepare` wrote it.
+        unsafe { Self::kept(block).read() }
     }
 
     /// Where `finish` is.

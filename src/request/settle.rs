@@ -202,17 +202,17 @@ pub unsafe fn perform<F: Finish>(block: NonNull<Request<F>>, duty: Duty) {
             let duty = unsafe { block.as_ref() }.handshake.client_completed();
             if duty == Duty::Free {
                 // SAFETY: nobody else holds the block.
-                unsafe { retire(block) };
+                unsafe { F::retire(block) };
             }
         }
         Duty::CompleteClientAndFree => {
             // SAFETY: we were told to, and nobody else holds the block.
             unsafe { complete_client(block) };
             // SAFETY: as above.
-            unsafe { retire(block) };
+            unsafe { F::retire(block) };
         }
         // SAFETY: nobody else holds the block.
-        Duty::Free => unsafe { retire(block) },
+        Duty::Free => unsafe { F::retire(block) },
     }
 }
 
@@ -225,10 +225,4 @@ unsafe fn complete_client<F: Finish>(block: NonNull<Request<F>>) {
     unsafe { irp::set_status(client, status, information) };
     // SAFETY: as above.
     unsafe { irp::complete(client, irp::IO_NETWORK_INCREMENT) };
-}
-
-unsafe fn retire<F: Finish>(block: NonNull<Request<F>>) {
-    // SAFETY: `send` wrote it, and nobody else holds the block: it is moved out once.
-    let finish = unsafe { Request::kept(block).read() };
-    finish.retire(block);
 }

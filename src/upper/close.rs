@@ -31,9 +31,11 @@ impl Finish for Close {
         Told::Now(status, information)
     }
 
-    fn retire(mut self, _: NonNull<Request<Self>>) {
-        if let Some(endpoint) = self.endpoint.take() {
-            if self.closed {
+    unsafe fn retire(block: NonNull<Request<Self>>) {
+        // SAFETY: as the caller promises.
+        let Self { endpoint, closed, .. } = unsafe { Request::take(block) };
+        if let Some(endpoint) = endpoint {
+            if closed {
                 // The last thing that touches the block: it lies in the endpoint.
                 drop(endpoint);
             } else {
