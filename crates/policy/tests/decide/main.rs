@@ -7,13 +7,14 @@ mod bind;
 mod control;
 mod properties;
 mod settings;
+mod tables;
 mod values;
 
 use wskguard_core::catalogue::OptionSet;
 use wskguard_core::decide::{self, Done, InForce, Outcome, Subject, Tables, TablesRef, Verdict};
 use wskguard_core::policy::{ClientKey, Image, ProcessKey};
 use wskguard_core::semantics::{
-    Change, EndpointConfig, EndpointFacts, Number, Op, OptionState, Pointer, Request, SharedOptions, capture_len,
+    Change, EndpointConfig, EndpointFacts, Flag, Number, Op, OptionState, Pointer, Request, SharedOptions, capture_len,
 };
 use wskguard_core::{Category, Family, Phase, RequestKind, SOL_SOCKET, SocketType};
 use wskguard_policy::compile;
