@@ -176,7 +176,7 @@ pub unsafe extern "system" fn control_socket(
     // Asked once; that the request may go on elsewhere is no harm.
     let cpu = processor();
     let reading = guard().policy.begin(cpu, request);
-    if request == RequestKind::Get {
+    if request != RequestKind::Ioctl {
         let asked = option_request(&arguments, request, &[], !irp.is_null());
         let policy = reading.as_deref().map_or_else(InForce::default, Generation::in_force);
         if let Some(rule) = decide::passes(policy, endpoint, &asked) {

@@ -8,13 +8,13 @@
     reason = "a verdict that is not put together in memory costs a third less"
 )]
 
-use super::table::{GetEntry, SetEntry, TablesRef};
+use super::table::{GetEntry, SetEntry};
 use super::{Done, InForce, Outcome, Subject, Verdict, denial, input, mode, named};
 use crate::catalogue::{self, Class, Kind, Row};
 use crate::policy::{Action, Decision, MatchInput, RuleRef};
 use crate::semantics::{self, Change, Flag, Inline, OptionState, Plan, Request, Stored};
 use crate::status::Refusal;
-use crate::{Category, Mode, RequestKind};
+use crate::{Mode, Phase, RequestKind};
 
 /// Decides a set, get or IOCTL.
 #[must_use]
@@ -23,38 +23,50 @@ pub fn control<'a>(policy: InForce<'_, 'a>, subject: &impl Subject, request: &Re
     usual(&policy, subject, request).unwrap_or_else(|| judged(policy, subject, request))
 }
 
-/// The rule by which a get goes down as it came, and is neither recorded nor looked at again, where that can be told at once. What
-/// [`control`] says of it is just that.
+/// The rule by which a set or get goes down as it came, and is neither recorded nor looked at again, where that can be told at once and
+/// without the input. What [`control`] says of it is just that.
 #[must_use]
 #[inline(always)]
 pub fn passes(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request<'_>) -> Option<Option<RuleRef>> {
-    let entry = usual_entry(&policy, subject, request, TablesRef::gets)?;
-    let observed = get_is_observed(entry, subject, request)?;
-    (!observed && !entry.ending.record).then_some(entry.ending.rule)
+    match (request.kind, catalogue::option(request.level, request.code)) {
+        (RequestKind::Get, Some(row)) => {
+            let entry = usual_entry(subject, policy.tables.gets(row, subject.facts().category))?;
+            let observed = get_is_observed(entry, subject, request)?;
+            (!observed && !entry.ending.record).then_some(entry.ending.rule)
+        }
+        (RequestKind::Set | RequestKind::Get, None) => foreign_passes(policy, subject, request),
+        _ => None,
+    }
+}
+
+/// The same of an option that is not in the catalogue: it is the transport's, so that only the policy may have something against it.
+#[inline]
+fn foreign_passes(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request<'_>) -> Option<Option<RuleRef>> {
+    if subject.phase() == Phase::KeepAliveFailed || !subject.options().is_ordinary() {
+        return None;
+    }
+    let category = subject.facts().category;
+    match policy.image {
+        Some(image) => image
+            .is_indifferent(request.kind, request.level, request.code, category)
+            .then_some(Some(RuleRef::DEFAULT)),
+        None => Some(None),
+    }
 }
 
 /// What [`control`] says of a set that is usual, where it is one.
 #[must_use]
 #[inline(always)]
 pub fn usual_set<'a>(policy: InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
-    set_by(
-        usual_entry(&policy, subject, request, TablesRef::sets)?,
-        subject,
-        request,
-    )
+    let row = catalogue::option(request.level, request.code)?;
+    let entry = usual_entry(subject, policy.tables.sets(row, subject.facts().category))?;
+    set_by(entry, subject, request)
 }
 
-/// What the tables say of an option, of an endpoint that is like others.
+/// What the tables say, of an endpoint that is like others.
 #[inline(always)]
-fn usual_entry<'p, E>(
-    policy: &InForce<'p, '_>,
-    subject: &impl Subject,
-    request: &Request<'_>,
-    find: impl FnOnce(TablesRef<'p>, &Row, Category) -> Option<&'p E>,
-) -> Option<&'p E> {
-    let row = catalogue::option(request.level, request.code)?;
-    let entry = find(policy.tables, row, subject.facts().category)?;
-    subject.options().is_ordinary().then_some(entry)
+fn usual_entry<E>(subject: &impl Subject, entry: Option<E>) -> Option<E> {
+    entry.filter(|_| subject.options().is_ordinary())
 }
 
 /// The short way: the tables say it.
@@ -62,11 +74,11 @@ fn usual_entry<'p, E>(
 fn usual<'a>(policy: &InForce<'_, 'a>, subject: &impl Subject, request: &Request<'_>) -> Option<Verdict<'a>> {
     match request.kind {
         RequestKind::Set => usual_set(*policy, subject, request),
-        RequestKind::Get => get_by(
-            usual_entry(policy, subject, request, TablesRef::gets)?,
-            subject,
-            request,
-        ),
+        RequestKind::Get => {
+            let row = catalogue::option(request.level, request.code)?;
+            let entry = usual_entry(subject, policy.tables.gets(row, subject.facts().category))?;
+            get_by(entry, subject, request)
+        }
         RequestKind::Ioctl | RequestKind::Bind => None,
     }
 }

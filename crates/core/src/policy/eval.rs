@@ -41,6 +41,12 @@ impl<'a> Image<'a> {
         known.then_some(decision)
     }
 
+    /// Whether no rule is for sets or gets of an option by endpoints of a category, and the default allows and does not record them.
+    #[inline]
+    pub(crate) fn is_indifferent(&self, request: RequestKind, level: u32, code: u32, category: Category) -> bool {
+        !self.decides(self.runs(request, level, code), bit(category as u8))
+    }
+
     /// The decision about a set, get or ioctl, and whether some rule may have looked at its value: [`Interest::decide`] of its option.
     /// `input` is asked for when a rule has conditions.
     #[inline]

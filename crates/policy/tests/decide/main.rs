@@ -122,11 +122,8 @@ fn control<'a>(image: Option<&Image<'a>>, subject: &Asker<'_>, request: &Request
     {
         assert_eq!(usual, verdict);
     }
-    let passes = request.kind == RequestKind::Get && {
-        let passes = decide::passes(with, subject, request);
-        assert!(passes.is_none_or(|rule| rule == verdict.rule));
-        passes.is_some()
-    };
+    let passes = decide::passes(with, subject, request);
+    assert!(passes.is_none_or(|rule| rule == verdict.rule));
     let untouched = matches!(
         verdict.outcome,
         Outcome::Forward {
@@ -137,10 +134,12 @@ fn control<'a>(image: Option<&Image<'a>>, subject: &Asker<'_>, request: &Request
         }
     );
     assert!(
-        !passes || untouched && !verdict.record && verdict.done == Done::Forwarded,
+        passes.is_none() || untouched && !verdict.record && verdict.done == Done::Forwarded,
         "{verdict:?}"
     );
-    assert_eq!(decide::passes(without, subject, request), None);
+    if passes.is_some() {
+        assert_eq!((verdict.refusal, verdict.enforced), (None, true));
+    }
     verdict
 }
 

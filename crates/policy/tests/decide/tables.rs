@@ -127,3 +127,45 @@ fn gets_that_pass() {
     let none = decide::passes(InForce::default(), &subject(&fresh), &get(SO_KEEPALIVE));
     assert_eq!(none, Some(None), "without a policy");
 }
+
+/// Those of the transport and of the protocols below: only the policy may have something against them.
+#[test]
+fn options_outside_the_catalogue_pass() {
+    const IPPROTO_TCP: u32 = 6;
+    const TCP_NODELAY: u32 = 1;
+    let fresh = OptionState::default();
+    let nodelay = |kind| request(kind, IPPROTO_TCP, TCP_NODELAY, TRUE);
+    let default = Some(Some(RuleRef::DEFAULT));
+    let rule = |text: &str| format!("[[rule]]\nname = \"one\"\nrequest = \"set\"\n{text}");
+    let passes = |text: &str, kind| in_force(text, |policy| decide::passes(policy, &subject(&fresh), &nodelay(kind)));
+    for kind in [RequestKind::Set, RequestKind::Get] {
+        assert_eq!(passes(RULES, kind), default);
+        assert_eq!(passes("semantics = \"strict\"", kind), default);
+        assert_eq!(passes("audit = \"all\"", kind), None, "recorded");
+        assert_eq!(passes("default = \"deny\"", kind), None);
+        let none = decide::passes(InForce::default(), &subject(&fresh), &nodelay(kind));
+        assert_eq!(none, Some(None), "without a policy");
+    }
+    let of_level = rule("level = 6\naction = \"deny\"");
+    assert_eq!(passes(&of_level, RequestKind::Set), None, "a rule refuses it");
+    assert_eq!(passes(&of_level, RequestKind::Get), default);
+    let allowed = rule("level = 6\naction = \"allow\"");
+    assert_eq!(passes(&allowed, RequestKind::Set), None, "its hit counts");
+    let of_another = rule("level = 6\ncategory = \"datagram\"\naction = \"deny\"");
+    assert_eq!(passes(&of_another, RequestKind::Set), default);
+    let verbose = state(&[Op::Flag(Flag::Debug, true)]);
+    let dead = Asker {
+        phase: Phase::KeepAliveFailed,
+        ..subject(&fresh)
+    };
+    in_force(RULES, |policy| {
+        for odd in [subject(&verbose), dead] {
+            assert_eq!(decide::passes(policy, &odd, &nodelay(RequestKind::Set)), None);
+        }
+        let ioctl = Request {
+            code: 0x7777,
+            ..nodelay(RequestKind::Ioctl)
+        };
+        assert_eq!(decide::passes(policy, &subject(&fresh), &ioctl), None);
+    });
+}
