@@ -11,7 +11,7 @@
 use super::table::{GetEntry, SetEntry};
 use super::{Done, InForce, Outcome, Subject, Verdict, denial, input, mode, named};
 use crate::catalogue::{self, Class, Kind, Row};
-use crate::policy::{Action, Decision, MatchInput, RuleRef};
+use crate::policy::{Action, Decision, Image, MatchInput, RuleRef};
 use crate::semantics::{self, Change, Flag, Inline, OptionState, Plan, Request, Stored};
 use crate::status::Refusal;
 use crate::{Mode, Phase, RequestKind};
@@ -34,24 +34,21 @@ pub fn passes(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request
             let observed = get_is_observed(entry, subject, request)?;
             (!observed && !entry.ending.record).then_some(entry.ending.rule)
         }
-        (RequestKind::Set | RequestKind::Get, None) => foreign_passes(policy, subject, request),
+        (RequestKind::Set | RequestKind::Get, None) => {
+            let default = policy.image.map(|_| RuleRef::DEFAULT);
+            is_nobodys(policy, subject, request).then_some(default)
+        }
         _ => None,
     }
 }
 
-/// The same of an option that is not in the catalogue: it is the transport's, so that only the policy may have something against it.
+/// Whether the same holds of an option that is not in the catalogue: it is the transport's, and only the policy can have something
+/// against it.
 #[inline]
-fn foreign_passes(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request<'_>) -> Option<Option<RuleRef>> {
-    if subject.phase() == Phase::KeepAliveFailed || !subject.options().is_ordinary() {
-        return None;
-    }
+fn is_nobodys(policy: InForce<'_, '_>, subject: &impl Subject, request: &Request<'_>) -> bool {
     let category = subject.facts().category;
-    match policy.image {
-        Some(image) => image
-            .is_indifferent(request.kind, request.level, request.code, category)
-            .then_some(Some(RuleRef::DEFAULT)),
-        None => Some(None),
-    }
+    let indifferent = |image: &Image<'_>| image.is_indifferent(request.kind, request.level, request.code, category);
+    subject.phase() != Phase::KeepAliveFailed && subject.options().is_ordinary() && policy.image.is_none_or(indifferent)
 }
 
 /// What [`control`] says of a set that is usual, where it is one.
