@@ -13,9 +13,9 @@ use core::ptr::NonNull;
 
 use wdk_rtl::{irp, nonpaged::NonpagedBox};
 use wdk_sys::{IO_STACK_LOCATION, IRP, NTSTATUS, PIRP, STATUS_NOT_SUPPORTED, STATUS_PENDING, ntddk::IoInitializeIrp};
-use wskguard_core::cancel::{Duty, Handshake};
+use wskguard_core::cancel::Handshake;
 
-use self::settle::{abandoned, arm, given_back, lower_completed, perform, work_before};
+use self::settle::{abandoned, call_ended, cancelled_before, given_back, lower_completed, work_before};
 pub use self::spare::Spares;
 use crate::guard::TAG_REQUEST;
 use crate::work::WorkItem;
@@ -85,7 +85,6 @@ pub struct Request<F: Finish> {
     handshake: Handshake,
     finish: UnsafeCell<MaybeUninit<F>>,
     work: UnsafeCell<Option<WorkItem>>,
-    cancellable: bool,
 }
 
 /// A block that waits for its request.
@@ -100,10 +99,9 @@ impl<F: Finish> Request<F> {
                 location: MaybeUninit::uninit(),
             }),
             client: core::ptr::null_mut(),
-            handshake: Handshake::unarmed(),
+            handshake: Handshake::new(false),
             finish: UnsafeCell::new(MaybeUninit::uninit()),
             work: UnsafeCell::new(None),
-            cancellable: false,
         }
     }
 
@@ -200,12 +198,10 @@ impl<F: Finish> Prepared<F> {
     pub unsafe fn launch(self, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) {
         let block = self.0;
         let status = call(Request::own_irp(block), Request::kept(block));
-        // SAFETY: the CALL bit keeps the block alive.
-        match unsafe { block.as_ref() }.handshake.returned(status < 0) {
+        // SAFETY: the CALL bit keeps the block.
+        if !unsafe { call_ended(block, status < 0) } {
             // SAFETY: the provider gave our IRP back untouched.
-            Duty::Abandoned => unsafe { abandoned(block, status) },
-            // SAFETY: the duty was just given to us.
-            duty => unsafe { perform(block, duty) },
+            unsafe { abandoned(block, status) };
         }
     }
 
@@ -217,14 +213,13 @@ impl<F: Finish> Prepared<F> {
     pub unsafe fn launch_inline(self, call: impl FnOnce(PIRP, *mut F) -> NTSTATUS) -> NTSTATUS {
         let block = self.0;
         let status = call(Request::own_irp(block), Request::kept(block));
-        // SAFETY: the CALL bit keeps the block alive.
-        match unsafe { block.as_ref() }.handshake.returned(status < 0) {
+        // SAFETY: the CALL bit keeps the block.
+        if unsafe { call_ended(block, status < 0) } {
+            STATUS_PENDING
+        } else {
             // SAFETY: the provider gave our IRP back untouched, and the client's call has not returned.
-            Duty::Abandoned => return unsafe { given_back(block, status) },
-            // SAFETY: the duty was just given to us.
-            duty => unsafe { perform(block, duty) },
+            unsafe { given_back(block, status) }
         }
-        STATUS_PENDING
     }
 
     /// Has [`Finish::before_call`] launch it, at `PASSIVE_LEVEL`.
@@ -297,12 +292,7 @@ unsafe fn prepare_with<F: Finish>(
         // SAFETY: nobody else knows the block yet.
         let request = unsafe { &mut *block.as_ptr() };
         request.client = client;
-        request.cancellable = cancellable;
-        request.handshake = if cancellable {
-            Handshake::armed()
-        } else {
-            Handshake::unarmed()
-        };
+        request.handshake = Handshake::new(cancellable);
         fill(request.finish.get_mut().as_mut_ptr());
     }
     // SAFETY: the storage is one IRP with one stack location, as IRP_BYTES says.
@@ -313,8 +303,10 @@ unsafe fn prepare_with<F: Finish>(
     unsafe { irp::set_next_location(client) };
     // SAFETY: we own the location just entered.
     unsafe { irp::mark_pending(client) };
-    // SAFETY: the block is valid until a duty says otherwise.
-    if cancellable && !unsafe { arm(block, client) } {
+    // SAFETY: as above.
+    if cancellable && unsafe { irp::is_cancelled(client) } {
+        // SAFETY: our IRP goes nowhere.
+        unsafe { cancelled_before(block) };
         return None;
     }
     Some(Prepared(block))

@@ -6,11 +6,11 @@ use core::ptr::NonNull;
 
 use wdk_rtl::irp;
 use wdk_sys::{
-    DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
+    DEVICE_OBJECT, IRP, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED,
     ntddk::{IoCancelIrp, IoReleaseCancelSpinLock},
 };
 use wskguard_core::{
-    cancel::{CancelRoutine, Duty},
+    cancel::{Duty, Irps},
     counters::Counter,
 };
 
@@ -30,68 +30,97 @@ pub unsafe extern "C" fn work_before<F: Finish>(_: *mut DEVICE_OBJECT, context: 
     F::before_call(Prepared(block));
 }
 
+/// The two IRPs of a block, for [`wskguard_core::cancel`].
+///
+/// # Invariants
+/// Whoever has it holds the block, and with it both IRPs.
+pub struct Pair<F: Finish>(NonNull<Request<F>>);
+
+impl<F: Finish> Pair<F> {
+    /// # Safety
+    /// The caller's party holds the block until it has reported to the handshake.
+    pub unsafe fn of(block: NonNull<Request<F>>) -> Self {
+        Self(block)
+    }
+
+    fn client(&self) -> PIRP {
+        // SAFETY: by the invariant.
+        unsafe { self.0.as_ref() }.client
+    }
+}
+
+impl<F: Finish> Irps for Pair<F> {
+    fn install(&self) {
+        // SAFETY: the client's IRP is ours, so its driver context is.
+        unsafe { irp::set_driver_context(self.client(), self.0.as_ptr().cast()) };
+        // SAFETY: the IRP is valid and ours.
+        unsafe { irp::set_cancel_routine(self.client(), Some(cancel_requested::<F>)) };
+    }
+
+    fn take_back(&self) -> bool {
+        // SAFETY: the client's IRP is valid as long as the block is held.
+        unsafe { irp::set_cancel_routine(self.client(), None) }.is_some()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { irp::is_cancelled(self.client()) }
+    }
+
+    fn cancel_ours(&self) {
+        // SAFETY: our IRP lies in the block.
+        let _ = unsafe { IoCancelIrp(Request::own_irp(self.0)) };
+    }
+}
+
 /// Our IRP is in nobody's hands: it is as if it had been completed with `status`.
 pub unsafe fn abandoned<F: Finish>(block: NonNull<Request<F>>, status: NTSTATUS) {
     // SAFETY: ours to fill.
     unsafe { irp::set_status(Request::own_irp(block), status, 0) };
     // SAFETY: as a completion routine would, with the CALL bit keeping the block alive.
     unsafe { settle(block) };
-    // SAFETY: the CALL bit keeps the block alive.
-    let duty = unsafe { block.as_ref() }.handshake.returned(true);
-    // SAFETY: the duty was just given to us.
-    unsafe { perform(block, duty) };
+    // SAFETY: as above; the call is over and left nothing.
+    unsafe { call_ended(block, false) };
 }
 
-/// The provider failed the call and left our IRP alone: so do we with the client's, unless its cancel routine runs already.
+/// The provider failed the call and left our IRP alone: so do we with the client's.
 pub unsafe fn given_back<F: Finish>(block: NonNull<Request<F>>, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: the CALL bit keeps the block alive.
-    let request = unsafe { block.as_ref() };
-    let (client, cancellable) = (request.client, request.cancellable);
-    // SAFETY: the client's IRP stays until somebody is told to complete it.
-    if cancellable && unsafe { irp::set_cancel_routine(client, None) }.is_none() {
-        // SAFETY: as a completion would.
-        unsafe { abandoned(block, status) };
-        return STATUS_PENDING;
-    }
     guard().count(Counter::ProviderFailedUncompleted);
+    // SAFETY: the block is ours alone.
+    let client = unsafe { block.as_ref() }.client;
     // SAFETY: ours to fill.
     unsafe { irp::set_status(Request::own_irp(block), status, 0) };
     // SAFETY: as a completion routine would. A failure takes no work.
     drop(unsafe { finish(block) });
     // SAFETY: `prepare` did those two, and nobody else has touched the IRP.
     unsafe { irp::give_back(client) };
-    // The client's IRP is settled: nobody is to complete it.
-    let _ = request.handshake.completed(CancelRoutine::Cleared);
-    let _ = request.handshake.client_completed();
-    let duty = request.handshake.returned(true);
-    // SAFETY: the duty was just given to us.
-    unsafe { perform(block, duty) };
+    // SAFETY: nobody else holds the block.
+    unsafe { F::retire(block) };
     status
 }
 
-/// Installs the cancel routine; false when the client's IRP had been cancelled before and is now completed so.
-pub unsafe fn arm<F: Finish>(block: NonNull<Request<F>>, client: PIRP) -> bool {
-    // SAFETY: the client's IRP is ours, so its driver context is.
-    unsafe { irp::set_driver_context(client, block.as_ptr().cast()) };
-    // SAFETY: the IRP is valid and ours.
-    unsafe { irp::set_cancel_routine(client, Some(cancel_requested::<F>)) };
-    // SAFETY: as above.
-    if !unsafe { irp::is_cancelled(client) } {
-        return true;
-    }
-    // SAFETY: as above. NULL: the routine runs or will run, and our IRP will be cancelled by it.
-    if unsafe { irp::set_cancel_routine(client, None) }.is_none() {
-        return true;
-    }
+/// Ends a request that the client had cancelled before the call.
+pub unsafe fn cancelled_before<F: Finish>(block: NonNull<Request<F>>) {
     // SAFETY: our IRP was never sent, so it is ours to fill.
     unsafe { irp::set_status(Request::own_irp(block), STATUS_CANCELLED, 0) };
-    // SAFETY: no other party exists: the routine was taken back and the lower call is not made. A failure takes no work.
+    // SAFETY: no other party exists. A failure takes no work.
     drop(unsafe { finish(block) });
     // SAFETY: as above.
-    let duty = unsafe { block.as_ref() }.handshake.taken_back();
-    // SAFETY: the duty was just given to us.
-    unsafe { perform(block, duty) };
-    false
+    unsafe { end(block) };
+}
+
+/// The lower call has returned; false when it `failed` and left our IRP alone: then the block is the caller's alone.
+#[inline]
+pub unsafe fn call_ended<F: Finish>(block: NonNull<Request<F>>, failed: bool) -> bool {
+    // SAFETY: the CALL bit keeps the block.
+    let (handshake, irps) = (&unsafe { block.as_ref() }.handshake, unsafe { Pair::of(block) });
+    match handshake.returned(failed, &irps) {
+        Duty::Abandoned => return false,
+        // SAFETY: nobody else holds the block.
+        Duty::End => unsafe { end(block) },
+        Duty::Nothing => {}
+    }
+    true
 }
 
 pub unsafe extern "C" fn lower_completed<F: Finish>(
@@ -142,19 +171,15 @@ unsafe extern "C" fn work_through<F: Finish>(_: *mut DEVICE_OBJECT, context: *mu
     unsafe { conclude(block) };
 }
 
-/// The client's answer is in our IRP: gives it, unless the cancel routine still runs.
+/// The client's answer is in our IRP.
+#[inline]
 unsafe fn conclude<F: Finish>(block: NonNull<Request<F>>) {
-    // SAFETY: the LOWER bit keeps the block alive.
-    let request = unsafe { block.as_ref() };
-    // SAFETY: the client's IRP stays until somebody is told to complete it.
-    let routine = if request.cancellable && unsafe { irp::set_cancel_routine(request.client, None) }.is_some() {
-        CancelRoutine::Cleared
-    } else {
-        CancelRoutine::Taken
-    };
-    let duty = request.handshake.completed(routine);
-    // SAFETY: the duty was just given to us.
-    unsafe { perform(block, duty) };
+    // SAFETY: the LOWER bit keeps the block.
+    let (handshake, irps) = (&unsafe { block.as_ref() }.handshake, unsafe { Pair::of(block) });
+    if handshake.completed(&irps) == Duty::End {
+        // SAFETY: nobody else holds the block.
+        unsafe { end(block) };
+    }
 }
 
 unsafe extern "C" fn cancel_requested<F: Finish>(_: *mut DEVICE_OBJECT, client: *mut IRP) {
@@ -167,12 +192,13 @@ unsafe extern "C" fn cancel_requested<F: Finish>(_: *mut DEVICE_OBJECT, client: 
     let Some(block) = NonNull::new(block.cast::<Request<F>>()) else {
         return;
     };
-    // SAFETY: the CANCEL bit keeps the block, and our IRP in it, alive.
-    let _ = unsafe { IoCancelIrp(Request::own_irp(block)) };
-    // SAFETY: as above.
-    let duty = unsafe { block.as_ref() }.handshake.cancelled();
-    // SAFETY: the duty was just given to us.
-    unsafe { perform(block, duty) };
+    // SAFETY: the CANCEL bit keeps the block.
+    let (handshake, irps) = (&unsafe { block.as_ref() }.handshake, unsafe { Pair::of(block) });
+    irps.cancel_ours();
+    if handshake.cancelled() == Duty::End {
+        // SAFETY: nobody else holds the block.
+        unsafe { end(block) };
+    }
 }
 
 /// Replaces the provider's answer in our IRP by the client's; what is returned has to be done first.
@@ -192,37 +218,17 @@ unsafe fn finish<F: Finish>(block: NonNull<Request<F>>) -> Option<WorkItem> {
     }
 }
 
-pub unsafe fn perform<F: Finish>(block: NonNull<Request<F>>, duty: Duty) {
-    match duty {
-        Duty::Nothing | Duty::Abandoned => {}
-        Duty::CompleteClient => {
-            // SAFETY: we were told to complete it, and the CLIENT bit keeps the block alive meanwhile.
-            unsafe { complete_client(block) };
-            // SAFETY: as above.
-            let duty = unsafe { block.as_ref() }.handshake.client_completed();
-            if duty == Duty::Free {
-                // SAFETY: nobody else holds the block.
-                unsafe { F::retire(block) };
-            }
-        }
-        Duty::CompleteClientAndFree => {
-            // SAFETY: we were told to, and nobody else holds the block.
-            unsafe { complete_client(block) };
-            // SAFETY: as above.
-            unsafe { F::retire(block) };
-        }
-        // SAFETY: nobody else holds the block.
-        Duty::Free => unsafe { F::retire(block) },
-    }
-}
-
-unsafe fn complete_client<F: Finish>(block: NonNull<Request<F>>) {
+/// Tells the client, and frees.
+#[inline]
+unsafe fn end<F: Finish>(block: NonNull<Request<F>>) {
     // SAFETY: our IRP holds the client's answer since `finish`.
     let (status, information) = unsafe { irp::status(Request::own_irp(block)) };
-    // SAFETY: the block is alive.
+    // SAFETY: the block is the caller's alone.
     let client = unsafe { block.as_ref() }.client;
     // SAFETY: the client's IRP is ours to complete, once.
     unsafe { irp::set_status(client, status, information) };
     // SAFETY: as above.
     unsafe { irp::complete(client, irp::IO_NETWORK_INCREMENT) };
+    // SAFETY: as above.
+    unsafe { F::retire(block) };
 }

@@ -1,35 +1,25 @@
 //! Who does what to a client's IRP and to our own one below it, when the call, the completion and a cancellation race.
 //!
-//! Decides only: the driver makes the kernel call, reports it here and does what the answer says. Callable at
-//! IRQL <= `DISPATCH_LEVEL` (the cancel routine: after it has dropped the cancel spin lock); nothing waits.
+//! Callable at IRQL <= `DISPATCH_LEVEL` (the cancel routine: after it has dropped the cancel spin lock); nothing waits. The kernel's
+//! calls are the caller's ([`Irps`]), so that every interleaving of them can be tried.
 //!
-//! Three parties may hold the block that ties the two IRPs together, and the client's IRP is a fourth thing to be settled:
+//! Three parties may hold the block that ties the two IRPs together:
 //!
 //! | bit | held from | until |
 //! |---|---|---|
-//! | `CALL` | start | the lower call returned |
+//! | `CALL` | start | the lower call returned, and the cancel routine is installed if our IRP is still out |
 //! | `LOWER` | start | our IRP's completion routine ran |
-//! | `CANCEL` | [`Handshake::armed`] | the cancel routine was taken back, or has run to its end |
-//! | `CLIENT` | start | the client's IRP has been completed |
+//! | `CANCEL` | start, of a request that can be cancelled | the cancel routine was taken back, or has run to its end |
 //!
-//! The client's IRP is completed by whoever ends the last of `LOWER` and `CANCEL`; the block and our IRP are freed by whoever
-//! ends the last of all four. So the cancel routine may always call `IoCancelIrp` on our IRP, the completion routine may always
-//! touch the client's, and the caller may always look whether the provider kept its word.
+//! Whoever ends the last of them is alone: it completes the client's IRP and frees the block, our IRP in it. So whoever holds one may
+//! touch both IRPs. Most providers complete inside the call. Such a request never gets a cancel routine, and its one exchange is the
+//! completion's; the client's IRP is completed by the caller.
 //!
-//! | the driver did | and reports | answers |
-//! |---|---|---|
-//! | made our IRP ready to be sent, `IoSetNextIrpStackLocation` and `IoMarkIrpPending` on the client's; next, `IoSetCancelRoutine(client, routine)` | [`Handshake::armed`] | |
-//! | the same for a request that cannot be cancelled: no routine | [`Handshake::unarmed`] | |
-//! | saw `client->Cancel` after installing the routine, and `IoSetCancelRoutine(client, NULL)` gave it back | [`Handshake::taken_back`] | `CompleteClientAndFree`: `STATUS_CANCELLED`, the lower call is never made |
-//! | the same, but it gave NULL: the routine runs or will run | nothing | makes the lower call; our IRP is, or will be, cancelled |
-//! | returned from the lower call | [`Handshake::returned`] | `Nothing`, `Free` or `Abandoned` |
-//! | in our IRP's completion routine: `IoSetCancelRoutine(client, NULL)` | [`Handshake::completed`] | `Nothing`, `CompleteClient` or `CompleteClientAndFree` |
-//! | in the cancel routine: released the cancel spin lock, `IoCancelIrp(ours)` | [`Handshake::cancelled`] | `Nothing`, `CompleteClient` or `CompleteClientAndFree` |
-//! | completed the client's IRP on `CompleteClient` | [`Handshake::client_completed`] | `Nothing` or `Free` |
+//! Until the call has returned, a cancellation only leaves its mark on the client's IRP. The caller looks for it, after it has installed
+//! the cancel routine, and cancels our IRP itself. Nothing is lost by that: a provider's functions do not wait.
 //!
-//! After any answer but `CompleteClient` and `Abandoned` the party touches neither IRP nor the block again, except to do what it
-//! was told. Our completion routine returns `STATUS_MORE_PROCESSING_REQUIRED` in every case. The result to give the client is in
-//! our IRP (`IoStatus`), which is still there for whoever is told to complete.
+//! Our completion routine returns `STATUS_MORE_PROCESSING_REQUIRED` in every case. The result to give the client is in our IRP
+//! (`IoStatus`), which is still there for whoever is told to complete.
 //!
 //! Source of the rules: "Using IRPs with Winsock Kernel Functions", "Implementing a Cancel Routine" (docs of the WDK).
 
@@ -38,173 +28,201 @@ use crate::sync::{AtomicU32, Ordering};
 const CALL: u32 = 1;
 const LOWER: u32 = 2;
 const CANCEL: u32 = 4;
-const CLIENT: u32 = 8;
 
-/// What the caller of a [`Handshake`] method has to do now.
+/// What a party has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an IRP hangs or leaks when its duty is not done"]
 pub enum Duty {
     /// Another party goes on. Do not touch the block again.
     Nothing,
-    /// Complete the client's IRP with our IRP's result, then report [`Handshake::client_completed`].
-    CompleteClient,
     /// Complete the client's IRP with our IRP's result, then free our IRP and the block: nobody else holds them.
-    CompleteClientAndFree,
-    /// Free our IRP and the block. The client's IRP has been completed.
-    Free,
-    /// The provider failed the call and kept our IRP uncompleted. Do what the completion routine does, with the call's status
-    /// ([`Handshake::completed`]), then report [`Handshake::returned`] again.
+    End,
+    /// The provider failed the call and kept our IRP uncompleted, so nobody else holds the block, and no cancel routine was installed.
     Abandoned,
 }
 
-/// What `IoSetCancelRoutine(client, NULL)` said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelRoutine {
-    /// It gave the routine back: the routine will never run.
-    Cleared,
-    /// It gave NULL: the routine was taken and runs, will run or has run; or none was installed.
-    Taken,
+/// The kernel's calls on the two IRPs, made while the caller's party holds the block.
+pub trait Irps {
+    /// `IoSetCancelRoutine(client, routine)`. The routine ends in [`Handshake::cancelled`].
+    fn install(&self);
+    /// `IoSetCancelRoutine(client, NULL)`: whether it gave the routine back, which then never runs.
+    fn take_back(&self) -> bool;
+    /// `client->Cancel`.
+    fn is_cancelled(&self) -> bool;
+    /// `IoCancelIrp(ours)`.
+    fn cancel_ours(&self);
 }
 
-/// The races of one request, settled: see the module's tables.
+/// The races of one request, settled: see the module.
 pub struct Handshake(AtomicU32);
 
 impl Handshake {
-    /// The start, for a request whose client's IRP gets a cancel routine. Before `IoSetCancelRoutine`.
+    /// The start: the lower call is to be made.
     #[must_use]
-    pub fn armed() -> Self {
-        Self(AtomicU32::new(CALL | LOWER | CANCEL | CLIENT))
-    }
-
-    /// The start, for a request without a cancel routine.
-    #[must_use]
-    pub fn unarmed() -> Self {
-        Self(AtomicU32::new(CALL | LOWER | CLIENT))
-    }
-
-    /// The routine was taken back before the lower call, since `Cancel` was already set: the caller is alone.
-    pub fn taken_back(&self) -> Duty {
-        self.0.store(CLIENT, Ordering::Relaxed);
-        Duty::CompleteClientAndFree
+    pub fn new(cancellable: bool) -> Self {
+        let cancel = if cancellable { CANCEL } else { 0 };
+        Self(AtomicU32::new(CALL | LOWER | cancel))
     }
 
     /// The lower call returned. `failed`: with an error status, which a provider returns only after completing the IRP.
-    pub fn returned(&self, failed: bool) -> Duty {
+    #[inline]
+    pub fn returned(&self, failed: bool, irps: &impl Irps) -> Duty {
         let held = self.0.load(Ordering::Acquire);
-        if failed && held & LOWER != 0 {
-            return Duty::Abandoned;
+        if held & LOWER == 0 {
+            // Completed inside the call: nobody has got the routine, so there is nobody to tell.
+            Duty::End
+        } else if failed {
+            Duty::Abandoned
+        } else {
+            self.leave(held, irps)
         }
-        // Whoever holds the last bit has nobody to tell.
-        if held == CALL { Duty::Free } else { self.leave(CALL) }
     }
 
-    /// Our IRP completed, and `routine` is what became of the client's cancel routine.
-    pub fn completed(&self, routine: CancelRoutine) -> Duty {
-        let ends = match routine {
-            CancelRoutine::Cleared => LOWER | CANCEL,
-            CancelRoutine::Taken => LOWER,
-        };
-        self.settle(ends, CANCEL)
+    /// Our IRP is out: leaves it to the completion, and to the cancel routine.
+    #[cold]
+    fn leave(&self, mut held: u32, irps: &impl Irps) -> Duty {
+        let mut ends = CALL;
+        if held & CANCEL != 0 {
+            irps.install();
+            if irps.is_cancelled() && irps.take_back() {
+                // It came before there was a routine to run.
+                irps.cancel_ours();
+                ends |= CANCEL;
+            }
+        }
+        while held & LOWER != 0 {
+            match self.exchange(held, held & !ends) {
+                Ok(()) => return Duty::Nothing,
+                Err(now) => held = now,
+            }
+        }
+        // Completed meanwhile, and the completion left the routine to us.
+        if held & !ends & CANCEL != 0 && irps.take_back() {
+            ends |= CANCEL;
+        }
+        self.end(ends)
+    }
+
+    /// Our IRP completed.
+    #[inline]
+    pub fn completed(&self, irps: &impl Irps) -> Duty {
+        let mut held = self.0.load(Ordering::Acquire);
+        while held & CALL != 0 {
+            // The caller goes on, and alone knows whether there is a routine to take back.
+            match self.exchange(held, held & !LOWER) {
+                Ok(()) => return Duty::Nothing,
+                Err(now) => held = now,
+            }
+        }
+        let cleared = held & CANCEL != 0 && irps.take_back();
+        self.end(if cleared { LOWER | CANCEL } else { LOWER })
     }
 
     /// The cancel routine has cancelled our IRP and is about to return.
     pub fn cancelled(&self) -> Duty {
-        self.settle(CANCEL, LOWER)
+        self.end(CANCEL)
     }
 
-    /// The client's IRP has been completed.
-    pub fn client_completed(&self) -> Duty {
-        self.leave(CLIENT)
-    }
-
-    /// Ends `bits`; the client's IRP is the caller's to complete unless `other` still runs.
-    fn settle(&self, bits: u32, other: u32) -> Duty {
-        match self.end(bits) {
-            left if left & other != 0 => Duty::Nothing,
-            CLIENT => Duty::CompleteClientAndFree,
-            _ => Duty::CompleteClient,
+    /// Ends `bits`. Releases what this party wrote, and acquires what those before it wrote.
+    fn end(&self, bits: u32) -> Duty {
+        match self.0.fetch_and(!bits, Ordering::AcqRel) & !bits {
+            0 => Duty::End,
+            _ => Duty::Nothing,
         }
     }
 
-    fn leave(&self, bit: u32) -> Duty {
-        if self.end(bit) == 0 { Duty::Free } else { Duty::Nothing }
-    }
-
-    /// Ends `bits` and says what is left. Releases what this party wrote, and acquires what those before it wrote.
-    fn end(&self, bits: u32) -> u32 {
-        self.0.fetch_and(!bits, Ordering::AcqRel) & !bits
+    #[inline]
+    fn exchange(&self, held: u32, left: u32) -> Result<(), u32> {
+        self.0
+            .compare_exchange(held, left, Ordering::AcqRel, Ordering::Acquire)
+            .map(drop)
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use CancelRoutine::{Cleared, Taken};
+    use core::cell::Cell;
+
+    /// The client's IRP.
+    #[derive(Default)]
+    struct Client {
+        cancelled: Cell<bool>,
+        routine: Cell<bool>,
+        ours_cancelled: Cell<bool>,
+    }
+
+    impl Irps for Client {
+        fn install(&self) {
+            self.routine.set(true);
+        }
+
+        fn take_back(&self) -> bool {
+            self.routine.replace(false)
+        }
+
+        fn is_cancelled(&self) -> bool {
+            self.cancelled.get()
+        }
+
+        fn cancel_ours(&self) {
+            self.ours_cancelled.set(true);
+        }
+    }
 
     #[test]
     fn pended_and_completed() {
-        for handshake in [Handshake::armed(), Handshake::unarmed()] {
-            assert_eq!(handshake.returned(false), Duty::Nothing);
-            assert_eq!(handshake.completed(Cleared), Duty::CompleteClientAndFree);
+        for cancellable in [true, false] {
+            let (handshake, client) = (Handshake::new(cancellable), Client::default());
+            assert_eq!(handshake.returned(false, &client), Duty::Nothing);
+            assert_eq!(client.routine.get(), cancellable);
+            assert_eq!(handshake.completed(&client), Duty::End);
+            assert!(!client.routine.get());
         }
     }
 
     #[test]
     fn completed_inside_the_call() {
         for failed in [false, true] {
-            let handshake = Handshake::armed();
-            assert_eq!(handshake.completed(Cleared), Duty::CompleteClient);
-            assert_eq!(handshake.client_completed(), Duty::Nothing);
-            assert_eq!(handshake.returned(failed), Duty::Free);
+            let (handshake, client) = (Handshake::new(true), Client::default());
+            assert_eq!(handshake.completed(&client), Duty::Nothing);
+            assert_eq!(handshake.returned(failed, &client), Duty::End);
+            assert!(!client.routine.get(), "never installed");
         }
     }
 
     #[test]
-    fn the_call_returns_while_the_client_is_being_completed() {
-        let handshake = Handshake::unarmed();
-        assert_eq!(handshake.completed(Taken), Duty::CompleteClient);
-        assert_eq!(handshake.returned(false), Duty::Nothing);
-        assert_eq!(handshake.client_completed(), Duty::Free);
+    fn the_last_of_canceller_and_completion_ends() {
+        for completed_first in [true, false] {
+            let (handshake, client) = (Handshake::new(true), Client::default());
+            assert_eq!(handshake.returned(false, &client), Duty::Nothing);
+            // The kernel takes the routine out to run it.
+            assert!(client.take_back());
+            let completed = || handshake.completed(&client);
+            let cancelled = || handshake.cancelled();
+            let both = if completed_first {
+                [completed(), cancelled()]
+            } else {
+                [cancelled(), completed()]
+            };
+            assert_eq!(both, [Duty::Nothing, Duty::End]);
+        }
     }
 
     #[test]
-    fn the_last_of_canceller_and_completion_completes() {
-        let handshake = Handshake::armed();
-        assert_eq!(handshake.returned(false), Duty::Nothing);
-        assert_eq!(handshake.completed(Taken), Duty::Nothing);
-        assert_eq!(handshake.cancelled(), Duty::CompleteClientAndFree);
-
-        let handshake = Handshake::armed();
-        assert_eq!(handshake.returned(false), Duty::Nothing);
-        assert_eq!(handshake.cancelled(), Duty::Nothing);
-        assert_eq!(handshake.completed(Taken), Duty::CompleteClientAndFree);
-    }
-
-    #[test]
-    fn cancelled_before_the_lower_call() {
-        let handshake = Handshake::armed();
-        assert_eq!(handshake.taken_back(), Duty::CompleteClientAndFree);
-
-        let handshake = Handshake::armed();
-        assert_eq!(handshake.cancelled(), Duty::Nothing);
-        assert_eq!(handshake.completed(Taken), Duty::CompleteClient);
-        assert_eq!(handshake.client_completed(), Duty::Nothing);
-        assert_eq!(handshake.returned(false), Duty::Free);
+    fn cancelled_during_the_call() {
+        let (handshake, client) = (Handshake::new(true), Client::default());
+        client.cancelled.set(true);
+        assert_eq!(handshake.returned(false, &client), Duty::Nothing);
+        assert!(client.ours_cancelled.get() && !client.routine.get());
+        assert_eq!(handshake.completed(&client), Duty::End);
     }
 
     #[test]
     fn a_provider_that_fails_without_completing() {
-        let handshake = Handshake::armed();
-        assert_eq!(handshake.returned(true), Duty::Abandoned);
-        assert_eq!(handshake.completed(Cleared), Duty::CompleteClient);
-        assert_eq!(handshake.client_completed(), Duty::Nothing);
-        assert_eq!(handshake.returned(true), Duty::Free);
-
-        let handshake = Handshake::armed();
-        assert_eq!(handshake.returned(true), Duty::Abandoned);
-        assert_eq!(handshake.completed(Taken), Duty::Nothing);
-        assert_eq!(handshake.returned(true), Duty::Nothing);
-        assert_eq!(handshake.cancelled(), Duty::CompleteClientAndFree);
+        let (handshake, client) = (Handshake::new(true), Client::default());
+        assert_eq!(handshake.returned(true, &client), Duty::Abandoned);
+        assert!(!client.routine.get());
     }
 }
 

@@ -97,52 +97,42 @@ impl World {
     // The driver.
 
     fn dispatch(&self) {
-        self.client.set_routine(true);
-        if self.client.cancel.load(Ordering::Relaxed) && self.client.set_routine(false) {
+        if self.client.cancel.load(Ordering::Relaxed) {
             self.set_status(CANCELLED);
-            return self.perform(self.handshake().taken_back());
+            return self.end();
         }
         let failed = self.call_provider();
-        let mut duty = self.handshake().returned(failed);
-        if duty == Duty::Abandoned {
-            self.set_status(FAILED);
-            self.completion();
-            duty = self.handshake().returned(failed);
+        match self.handshake().returned(failed, self) {
+            Duty::Abandoned => {
+                self.set_status(FAILED);
+                self.end();
+            }
+            duty => self.perform(duty),
         }
-        self.perform(duty);
     }
 
     fn completion(&self) {
-        let routine = if self.client.set_routine(false) {
-            CancelRoutine::Cleared
-        } else {
-            CancelRoutine::Taken
-        };
-        self.perform(self.handshake().completed(routine));
+        self.perform(self.handshake().completed(self));
     }
 
     fn cancel_routine(&self, lock: MutexGuard<'_, ()>) {
         self.client.touch();
         drop(lock);
-        self.own.touch();
-        self.cancel(&self.own, Self::provider_cancel_routine);
+        self.cancel_ours();
         self.perform(self.handshake().cancelled());
     }
 
     fn perform(&self, duty: Duty) {
         match duty {
             Duty::Nothing => {}
-            Duty::CompleteClient => {
-                self.complete_client();
-                self.perform(self.handshake().client_completed());
-            }
-            Duty::CompleteClientAndFree => {
-                self.complete_client();
-                self.free();
-            }
-            Duty::Free => self.free(),
+            Duty::End => self.end(),
             Duty::Abandoned => panic!("only from the lower call"),
         }
+    }
+
+    fn end(&self) {
+        self.complete_client();
+        self.free();
     }
 
     fn complete_client(&self) {
@@ -220,14 +210,37 @@ impl World {
     }
 }
 
+impl Irps for World {
+    fn install(&self) {
+        self.client.set_routine(true);
+    }
+
+    fn take_back(&self) -> bool {
+        self.client.set_routine(false)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.client.touch();
+        self.client.cancel.load(Ordering::Relaxed)
+    }
+
+    fn cancel_ours(&self) {
+        self.own.touch();
+        self.cancel(&self.own, Self::provider_cancel_routine);
+    }
+}
+
 /// Runs the race, and checks that the client's IRP was completed (once: [`Irp::end`]) and that all was freed. Returns its status.
 fn race(provider: Provider, statuses: &'static [u32]) {
-    loom::model(move || {
+    let mut model = loom::model::Builder::new();
+    // Two threads are tried to the end; three would take hours.
+    model.preemption_bound = matches!(provider, Provider::Late | Provider::LateOrCancelled).then_some(5);
+    model.check(move || {
         let world = Arc::new(World {
             cancel_lock: Mutex::new(()),
             client: Irp::new(),
             own: Irp::new(),
-            handshake: Handshake::armed(),
+            handshake: Handshake::new(true),
             freed: AtomicUsize::new(0),
             queue: Mutex::new(false),
             provider,
