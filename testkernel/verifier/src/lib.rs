@@ -130,6 +130,7 @@ pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_
         unsafe { DbgPrint(c"verifier: this ntoskrnl is not one that can be completed\n".as_ptr()) };
         return STATUS_UNSUCCESSFUL;
     }
+    time::stamp::begin();
     device::create(driver);
     // SAFETY: the format is NUL-terminated and names no argument.
     unsafe { DbgPrint(c"verifier: loaded\n".as_ptr()) };

@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::exports::exports;
 use crate::user;
 
+pub(crate) mod stamp;
+
 fn counter() -> u64 {
     let mut count = 0;
     // SAFETY: a live local.
@@ -41,7 +43,7 @@ pub(crate) fn milliseconds() -> u64 {
 
 unsafe extern "system" fn system_time_precise(time: *mut i64) {
     // SAFETY: the driver's variable.
-    unsafe { user::GetSystemTimePreciseAsFileTime(time) };
+    unsafe { time.write(stamp::now()) };
 }
 
 unsafe extern "system" fn interrupt_time_precise(counted: *mut u64) -> u64 {
