@@ -19,10 +19,15 @@ use crate::request::{Finish, Request, Told, complete_here};
 use crate::upper::out_of_memory;
 use crate::{audit, control};
 
-/// Whether the data calls of this endpoint have to be looked at.
+/// Whether the data calls of this endpoint may have to be looked at.
 #[inline]
+pub fn may_watch(endpoint: &Endpoint) -> bool {
+    endpoint.options.flag(Flag::KeepAlive)
+}
+
+/// Whether they have to be.
 pub fn watches(endpoint: &Endpoint) -> bool {
-    endpoint.options.flag(Flag::KeepAlive) && control::mode_of(&endpoint.options.load()) == Mode::Strict
+    may_watch(endpoint) && control::mode_of(&endpoint.options.load()) == Mode::Strict
 }
 
 /// A data call on its way.
@@ -35,12 +40,27 @@ impl Finish for Watched {
     }
 }
 
+/// Sends `call` down, observed where the mode in force asks for it.
+///
+/// # Safety
+/// As [`send`].
+#[cold]
+#[inline(never)]
+pub unsafe fn call(endpoint: &Endpoint, irp: PIRP, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
+    if watches(endpoint) {
+        // SAFETY: as the caller promises.
+        unsafe { send(endpoint, irp, call) }
+    } else {
+        call(irp)
+    }
+}
+
 /// Sends `call` down with its completion observed; refuses it once the connection was dropped by keep-alive failure.
 ///
 /// # Safety
 /// `irp` is the client's, not NULL and owned by this call; `call` passes the IRP it is given to one function of the provider and
 /// returns that function's status.
-pub unsafe fn send(endpoint: &Endpoint, irp: PIRP, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
+unsafe fn send(endpoint: &Endpoint, irp: PIRP, call: impl FnOnce(PIRP) -> NTSTATUS) -> NTSTATUS {
     if endpoint.phase() == Phase::KeepAliveFailed {
         guard().count(Counter::RefusedBySemantics);
         // SAFETY: the client's IRP, which went nowhere.

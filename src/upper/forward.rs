@@ -33,7 +33,7 @@ macro_rules! forward {
                         // SAFETY: the client's own arguments, for the provider to judge.
                         Ok((lower, function)) => unsafe { function(lower, $($arg,)* irp) },
                         // SAFETY: the client's IRP, which went nowhere.
-                        Err(status) => unsafe { complete_here(irp, status, 0) },
+                        Err(status) => unsafe { unreached(irp, status) },
                     }
                 }
             )*
@@ -46,15 +46,16 @@ macro_rules! forward {
                     }) {
                         Ok(found) => found,
                         // SAFETY: the client's IRP, which went nowhere.
-                        Err(status) => return unsafe { complete_here(irp, status, 0) },
+                        Err(status) => return unsafe { unreached(irp, status) },
                     };
-                    // SAFETY: the client's own arguments, for the provider to judge, with its IRP or ours.
-                    let call = |irp| unsafe { function(lower, $($seen_arg,)* irp) };
-                    if !irp.is_null() && alive::watches(endpoint) {
+                    if !irp.is_null() && alive::may_watch(endpoint) {
+                        // SAFETY: the client's own arguments, for the provider to judge, with its IRP or ours.
+                        let call = move |irp| unsafe { function(lower, $($seen_arg,)* irp) };
                         // SAFETY: the client's IRP; the call above passes ours to one function.
-                        return unsafe { alive::send(endpoint, irp, call) };
+                        return unsafe { alive::call(endpoint, irp, call) };
                     }
-                    call(irp)
+                    // SAFETY: the client's own arguments, for the provider to judge.
+                    unsafe { function(lower, $($seen_arg,)* irp) }
                 }
             )*
             $(
@@ -72,6 +73,17 @@ macro_rules! forward {
             )*
         }
     };
+}
+
+/// Apart, so that a call that goes down needs no register but those of its arguments.
+///
+/// # Safety
+/// As [`complete_here`].
+#[cold]
+#[inline(never)]
+unsafe fn unreached(irp: PIRP, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: as the caller promises.
+    unsafe { complete_here(irp, status, 0) }
 }
 
 forward!(listen WSK_PROVIDER_LISTEN_DISPATCH {
