@@ -9,7 +9,7 @@ use std::{
 
 use wskguard_core::{
     audit::{AuditRecord, Budget, Kind, Limit, ReadResult, Rings, Suppressed},
-    cancel::{CancelRoutine, Duty, Handshake},
+    cancel::{Duty, Handshake, Irps},
     counters::{Counter, Counters, RuleHits},
     generation::{Generations, Reclaim},
     memory::Memory,
@@ -62,6 +62,23 @@ struct Endpoint(u64);
 // SAFETY: the test's record outlives its table; the release means nothing.
 unsafe impl Record for Endpoint {
     unsafe fn release(_: NonNull<Self>) {}
+}
+
+/// A client's IRP that nobody cancels.
+struct Uncancelled;
+
+impl Irps for Uncancelled {
+    fn install(&self) {}
+
+    fn take_back(&self) -> bool {
+        true
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn cancel_ours(&self) {}
 }
 
 fn allocations(work: impl FnOnce()) -> usize {
@@ -117,10 +134,9 @@ fn requests_do_not_allocate() {
             // SAFETY: as above.
             assert!(!matches!(unsafe { generations.try_reclaim() }, Reclaim::InUse));
 
-            let handshake = Handshake::armed();
-            assert_eq!(handshake.completed(CancelRoutine::Cleared), Duty::CompleteClient);
-            assert_eq!(handshake.client_completed(), Duty::Nothing);
-            assert_eq!(handshake.returned(false), Duty::Free);
+            let handshake = Handshake::new(true);
+            assert_eq!(handshake.returned(false, &Uncancelled), Duty::Nothing);
+            assert_eq!(handshake.completed(&Uncancelled), Duty::End);
         }
         assert_eq!(
             rings.read(&mut cursor, &mut out),

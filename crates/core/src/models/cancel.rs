@@ -232,9 +232,14 @@ impl Irps for World {
 
 /// Runs the race, and checks that the client's IRP was completed (once: [`Irp::end`]) and that all was freed. Returns its status.
 fn race(provider: Provider, statuses: &'static [u32]) {
+    run(provider, true, statuses);
+}
+
+/// The same, where the client may not cancel at all.
+fn run(provider: Provider, cancels: bool, statuses: &'static [u32]) {
     let mut model = loom::model::Builder::new();
     // Two threads are tried to the end; three would take hours.
-    model.preemption_bound = matches!(provider, Provider::Late | Provider::LateOrCancelled).then_some(5);
+    model.preemption_bound = (cancels && matches!(provider, Provider::Late | Provider::LateOrCancelled)).then_some(5);
     model.check(move || {
         let world = Arc::new(World {
             cancel_lock: Mutex::new(()),
@@ -245,9 +250,9 @@ fn race(provider: Provider, statuses: &'static [u32]) {
             queue: Mutex::new(false),
             provider,
         });
-        let canceller = thread::spawn({
+        let canceller = cancels.then(|| {
             let world = world.clone();
-            move || world.cancel(&world.client, World::cancel_routine)
+            thread::spawn(move || world.cancel(&world.client, World::cancel_routine))
         });
         let late = matches!(provider, Provider::Late | Provider::LateOrCancelled).then(|| {
             let world = world.clone();
@@ -258,7 +263,9 @@ fn race(provider: Provider, statuses: &'static [u32]) {
             late.join().unwrap();
             world.provider_thread();
         }
-        canceller.join().unwrap();
+        if let Some(canceller) = canceller {
+            canceller.join().unwrap();
+        }
         // SAFETY: all threads are done.
         assert!(
             world.client.gone.with(|gone| unsafe { *gone }),
@@ -280,6 +287,14 @@ fn completed_inside_the_call() {
 #[test]
 fn completed_late() {
     race(Provider::Late, &[SUCCESS, CANCELLED]);
+}
+
+/// Whoever is first, caller or completion, leaves the rest to the other: were both to, the client's IRP would hang.
+#[test]
+fn completed_late_and_not_cancelled() {
+    for provider in [Provider::Late, Provider::LateOrCancelled] {
+        run(provider, false, &[SUCCESS]);
+    }
 }
 
 #[test]
