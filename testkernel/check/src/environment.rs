@@ -26,13 +26,14 @@ const RUNNING: u32 = 4;
 type Test = fn(&Verifier, &Service) -> io::Result<()>;
 
 /// Name and body of every test.
-pub const TESTS: [(&str, Test); 12] = [
+pub const TESTS: [(&str, Test); 13] = [
     ("create_status", create_status),
     ("device_dacl", device_dacl),
     ("cleanup_before_close", cleanup_before_close),
     ("cancel", cancel),
     ("stop_refused", stop_refused),
     ("stop_deferred", stop_deferred),
+    ("close_returns_late", close_returns_late),
     ("concurrent_requests", concurrent_requests),
     ("faults_systematic", faults_systematic),
     ("faults_find_leak", faults_find_leak),
@@ -165,6 +166,16 @@ fn stop_deferred(_: &Verifier, service: &Service) -> io::Result<()> {
         "a new file was opened on a driver that is being unloaded",
     )?;
     drop(device);
+    service.wait_for(STOPPED)?;
+    service.start()
+}
+
+/// The driver has completed its last request, and is still in the routine that did.
+fn close_returns_late(_: &Verifier, service: &Service) -> io::Result<()> {
+    let device = open()?;
+    throw(&device, Switch::SlowClose)?;
+    drop(device);
+    service.stop()?;
     service.wait_for(STOPPED)?;
     service.start()
 }

@@ -17,6 +17,7 @@ use wdk_sys::{
 use crate::complete;
 
 static REFUSE: AtomicBool = AtomicBool::new(false);
+static SLOW_CLOSE: AtomicBool = AtomicBool::new(false);
 static CREATES: AtomicU32 = AtomicU32::new(0);
 static CLEANUPS: AtomicU32 = AtomicU32::new(0);
 static CLOSES: AtomicU32 = AtomicU32::new(0);
@@ -55,7 +56,11 @@ pub(crate) unsafe extern "C" fn cleanup(_device: *mut DEVICE_OBJECT, request: *m
 pub(crate) unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, request: *mut IRP) -> NTSTATUS {
     CLOSES.fetch_add(1, Ordering::Relaxed);
     // SAFETY: the I/O manager hands the request over.
-    unsafe { complete(request, STATUS_SUCCESS, 0) }
+    let status = unsafe { complete(request, STATUS_SUCCESS, 0) };
+    if SLOW_CLOSE.load(Ordering::Relaxed) {
+        delay();
+    }
+    status
 }
 
 unsafe extern "C" fn cancelled(_device: *mut DEVICE_OBJECT, request: *mut IRP) {
@@ -120,12 +125,17 @@ unsafe fn set_dacl(device: *mut DEVICE_OBJECT, everybody: bool) -> u32 {
     status.cast_unsigned()
 }
 
-fn crowd() -> u32 {
-    let present = PRESENT.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-    let most = CROWD.fetch_max(present, Ordering::AcqRel).max(present);
+/// Waits for 20 ms.
+fn delay() {
     let mut time = LARGE_INTEGER { QuadPart: -200_000 };
     // SAFETY: a live local; PASSIVE_LEVEL.
     let _ = unsafe { KeDelayExecutionThread(0, 0, &raw mut time) };
+}
+
+fn crowd() -> u32 {
+    let present = PRESENT.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+    let most = CROWD.fetch_max(present, Ordering::AcqRel).max(present);
+    delay();
     PRESENT.fetch_sub(1, Ordering::AcqRel);
     most
 }
@@ -141,6 +151,7 @@ pub(crate) unsafe fn throw(device: *mut DEVICE_OBJECT, switch: Switch) -> u32 {
             Switch::AllowOpen => REFUSE.store(false, Ordering::Relaxed),
             Switch::DenyAll => return set_dacl(device, false),
             Switch::GrantAll => return set_dacl(device, true),
+            Switch::SlowClose => SLOW_CLOSE.store(true, Ordering::Relaxed),
             Switch::Creates => return CREATES.load(Ordering::Relaxed),
             Switch::Cleanups => return CLEANUPS.load(Ordering::Relaxed),
             Switch::Closes => return CLOSES.load(Ordering::Relaxed),

@@ -573,11 +573,13 @@ pub mod faulty {
         Crowd = 11,
         /// Two blocks are allocated and freed; if the second fails, the first is not.
         LeakOnFailure = 12,
+        /// IRP_MJ_CLOSE returns a while after it has completed its request.
+        SlowClose = 13,
     }
 
     impl Switch {
         /// Every switch.
-        pub const ALL: [Self; 12] = [
+        pub const ALL: [Self; 13] = [
             Self::NoUnload,
             Self::Unload,
             Self::RefuseOpen,
@@ -590,6 +592,7 @@ pub mod faulty {
             Self::Cancels,
             Self::Crowd,
             Self::LeakOnFailure,
+            Self::SlowClose,
         ];
 
         /// The switch with this number.

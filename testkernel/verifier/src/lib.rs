@@ -29,6 +29,7 @@ mod fault;
 mod guard;
 mod image;
 mod imports;
+mod inside;
 mod inuse;
 mod irp;
 mod irptable;

@@ -20,6 +20,7 @@ use wdk_sys::{
 use crate::cancel;
 use crate::driver;
 use crate::exports;
+use crate::inside;
 use crate::irp;
 use crate::irptable::{self, Origin};
 use crate::pool;
@@ -233,7 +234,7 @@ fn cleanup(device: *mut DEVICE_OBJECT, file: usize) {
     };
     REQUESTS.lock().insert(irp.expose_provenance(), Box::new(request));
     // SAFETY: the file is open, so the device exists.
-    unsafe { irp::io_call(device, irp) };
+    unsafe { inside::call(device, irp) };
     wait_for(device, irp, || !REQUESTS.lock().contains_key(&irp.addr()));
 }
 
@@ -301,7 +302,7 @@ unsafe fn start(device: *mut DEVICE_OBJECT, wine: *mut IRP, major: u8, file: usi
         return crate::worker::send(device, irp);
     }
     // SAFETY: the device that Wine sends to, and a request on record.
-    unsafe { irp::io_call(device, irp) }
+    unsafe { inside::call(device, irp) }
 }
 
 fn arrival() -> (u64, u32, usize) {
@@ -466,12 +467,6 @@ fn deliver(request: &Request, status: NTSTATUS, information: usize) -> usize {
         unsafe { pool::free(request.buffer, TAG) };
     }
     information
-}
-
-/// For the worker threads: an IRP that was not dispatched yet.
-pub(crate) unsafe fn call(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
-    // SAFETY: as the caller promises.
-    unsafe { irp::io_call(device, irp) };
 }
 
 /// Requests that a driver has: IRP, major function.

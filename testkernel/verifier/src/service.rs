@@ -16,6 +16,7 @@ use wdk_sys::{DEVICE_OBJECT, DRIVER_OBJECT, NTSTATUS, STATUS_INVALID_DEVICE_REQU
 use crate::callback;
 use crate::driver;
 use crate::image::Image;
+use crate::inside;
 use crate::request;
 use crate::sync::Lock;
 use crate::thread::PASSIVE;
@@ -211,6 +212,7 @@ unsafe extern "C" fn unloading(object: *mut DRIVER_OBJECT) {
     let Some(routine) = ROUTINES.lock().remove(&object.addr()) else {
         return;
     };
+    inside::wait(object);
     callback::run("DriverUnload", routine, PASSIVE, false, || {
         // SAFETY: the driver's own routine, as it stood in its driver object.
         unsafe { core::mem::transmute::<usize, unsafe extern "C" fn(*mut DRIVER_OBJECT)>(routine)(object) };

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS, STATUS_PENDING};
 
-use crate::request;
+use crate::inside;
 use crate::sync::Lock;
 use crate::user;
 
@@ -31,8 +31,10 @@ unsafe extern "system" fn work(_: *mut c_void) -> u32 {
         let seen = CHANGES.load(Ordering::Acquire);
         let job = JOBS.lock().pop_front();
         match job {
-            // SAFETY: a request on record that nobody else has.
-            Some(job) => unsafe { request::call(job.device, job.irp) },
+            Some(job) => {
+                // SAFETY: a request on record that nobody else has.
+                unsafe { inside::call(job.device, job.irp) };
+            }
             None => user::wait_on(&CHANGES, seen, user::INFINITE),
         }
     }
