@@ -58,7 +58,8 @@ pub(crate) unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, request: *mut
     // SAFETY: the I/O manager hands the request over.
     let status = unsafe { complete(request, STATUS_SUCCESS, 0) };
     if SLOW_CLOSE.load(Ordering::Relaxed) {
-        delay();
+        // Longer than it takes to stop the driver.
+        (0..25).for_each(|_| delay());
     }
     status
 }
