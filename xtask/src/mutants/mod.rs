@@ -7,6 +7,7 @@
 //! one by one; the core's own tests come first, the others' only after those.
 
 mod copy;
+mod single;
 mod trial;
 mod weave;
 
@@ -70,7 +71,7 @@ pub(crate) fn run(layout: &Layout, wish: &MutantsCommand) -> Result<()> {
     let mut verdicts = Verdicts::default();
     let left = switched(layout, &folder, &mutants, wish.jobs, &mut verdicts)?;
     println!("{} are to be compiled one by one", left.len());
-    alone(layout, &folder, &left, &mut verdicts)?;
+    single::each(layout, &folder, &left, wish.jobs, &mut verdicts)?;
     close(&folder, &verdicts)
 }
 
@@ -141,44 +142,6 @@ fn switched<'a>(
         begun.elapsed().as_secs()
     );
     Ok(copy.left.iter().map(|number| &mutants[*number]).collect())
-}
-
-/// Tries `mutants` one by one, each compiled by itself.
-fn alone(layout: &Layout, folder: &Path, mutants: &[&Mutant], verdicts: &mut Verdicts) -> Result<()> {
-    if mutants.is_empty() {
-        return Ok(());
-    }
-    let (root, target) = (folder.join("plain"), layout.target.join("mutants-alone"));
-    copy::copy_sources(layout, &root)?;
-    // The core's own tests first: to compile the others takes longer.
-    let mut left: Vec<_> = mutants.to_vec();
-    for packages in [&PACKAGES[..1], &PACKAGES[1..]] {
-        let programs = copy::compile(&root, &target, packages)?.context("the sources do not compile")?;
-        let tests = trial::tests(&programs, folder)?;
-        let mut survived = Vec::new();
-        for (number, mutant) in left.iter().enumerate() {
-            let file = root.join(&mutant.file);
-            let source = fs::read_to_string(&file)?;
-            fs::write(&file, mutant.apply(&source)?)?;
-            match copy::compile(&root, &target, packages)? {
-                None => verdicts.not_compiled += 1,
-                Some(programs) if trial::any_notices(&programs, &tests)? => {
-                    verdicts.killed.insert(mutant.name.clone());
-                }
-                Some(_) => survived.push(*mutant),
-            }
-            fs::write(&file, source)?;
-            verdicts.write(folder)?;
-            if (number + 1).is_multiple_of(100) {
-                println!("{} of {} tried", number + 1, left.len());
-            }
-        }
-        left = survived;
-    }
-    verdicts
-        .survived
-        .extend(left.into_iter().map(|mutant| mutant.name.clone()));
-    Ok(())
 }
 
 fn write(path: &Path, names: &BTreeSet<String>) -> Result<()> {

@@ -69,7 +69,7 @@ pub(super) fn survivors(
 ) -> Result<BTreeSet<usize>> {
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let survived = Mutex::new(BTreeSet::new());
-    let work = || -> Result<()> {
+    in_parallel(&vec![(); jobs.max(1)], |()| {
         while let Some(&mutant) = mutants.get(next.fetch_add(1, Relaxed)) {
             if !noticed(programs, tests, mutant)? {
                 survived.lock().expect("no thread panics").insert(mutant);
@@ -80,15 +80,19 @@ pub(super) fn survivors(
             }
         }
         Ok(())
-    };
-    thread::scope(|scope| -> Result<()> {
-        let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        for thread in threads {
-            thread.join().expect("no thread panics")?;
-        }
-        Ok(())
     })?;
     Ok(survived.into_inner().expect("no thread panics"))
+}
+
+/// Has every worker work, each on a thread of its own.
+pub(super) fn in_parallel<W: Sync>(workers: &[W], work: impl Fn(&W) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = workers.iter().map(|worker| scope.spawn(move || work(worker))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no thread panics"))
+    })
 }
 
 fn noticed(programs: &[Program], tests: &[Test], mutant: usize) -> Result<bool> {
