@@ -183,16 +183,9 @@ pub unsafe extern "system" fn bind<T: Binds>(
         return unsafe { function(lower, local, flags, irp) };
     };
     let (verdict, record) = judge(endpoint, &address);
-    match verdict.outcome {
-        BindOutcome::Refuse(refusal) => {
-            // SAFETY: the client's IRP, which went nowhere.
-            return unsafe { complete_here(irp, refusal.status.0.cast_signed(), 0) };
-        }
-        BindOutcome::Succeed => {
-            // SAFETY: as above.
-            return unsafe { complete_here(irp, 0, 0) };
-        }
-        BindOutcome::Forward | BindOutcome::Exclusive => {}
+    if let BindOutcome::Refuse(refusal) = verdict.outcome {
+        // SAFETY: the client's IRP, which went nowhere.
+        return unsafe { complete_here(irp, refusal.status.0.cast_signed(), 0) };
     }
     let Some(request) = Request::<Bind>::allocate() else {
         // SAFETY: the client's IRP, which went nowhere.

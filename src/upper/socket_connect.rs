@@ -131,7 +131,7 @@ pub unsafe extern "system" fn socket_connect(
                 // SAFETY: as above.
                 return unsafe { in_steps(endpoint, arguments, address, decided, None, irp) };
             }
-            BindOutcome::Forward | BindOutcome::Succeed => bound = Some((address, record)),
+            BindOutcome::Forward => bound = Some((address, record)),
         }
     }
     let own_context = endpoint.as_context();
@@ -304,7 +304,7 @@ impl Steps {
         match verdict.outcome {
             BindOutcome::Refuse(refusal) => Err(refusal.status.0.cast_signed()),
             BindOutcome::Exclusive => Ok((true, record)),
-            BindOutcome::Forward | BindOutcome::Succeed => Ok((false, record)),
+            BindOutcome::Forward => Ok((false, record)),
         }
     }
 

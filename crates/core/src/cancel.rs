@@ -146,15 +146,20 @@ mod tests {
 
     /// The client's IRP.
     #[derive(Default)]
-    struct Client {
+    struct Client<'h> {
+        /// Of the request that is completed while the routine is being installed, if one is.
+        completes: Option<&'h Handshake>,
         cancelled: Cell<bool>,
         routine: Cell<bool>,
         ours_cancelled: Cell<bool>,
     }
 
-    impl Irps for Client {
+    impl Irps for Client<'_> {
         fn install(&self) {
             self.routine.set(true);
+            if let Some(handshake) = self.completes {
+                assert_eq!(handshake.completed(self), Duty::Nothing);
+            }
         }
 
         fn take_back(&self) -> bool {
@@ -216,6 +221,30 @@ mod tests {
         assert_eq!(handshake.returned(false, &client), Duty::Nothing);
         assert!(client.ours_cancelled.get() && !client.routine.get());
         assert_eq!(handshake.completed(&client), Duty::End);
+    }
+
+    #[test]
+    fn completed_while_the_routine_is_installed() {
+        for cancelled in [false, true] {
+            let handshake = Handshake::new(true);
+            let client = Client {
+                completes: Some(&handshake),
+                cancelled: Cell::new(cancelled),
+                ..Client::default()
+            };
+            assert_eq!(handshake.returned(false, &client), Duty::End);
+            assert!(!client.routine.get());
+        }
+    }
+
+    /// The kernel has taken the routine out: who completes has nothing to take back, and the routine is to end it.
+    #[test]
+    fn completed_while_the_routine_is_about_to_run() {
+        let (handshake, client) = (Handshake::new(true), Client::default());
+        assert_eq!(handshake.returned(false, &client), Duty::Nothing);
+        assert!(client.take_back());
+        assert_eq!(handshake.completed(&client), Duty::Nothing);
+        assert_eq!(handshake.cancelled(), Duty::End);
     }
 
     #[test]

@@ -274,6 +274,7 @@ mod tests {
             for rule in 0..rules {
                 assert_eq!(hits.sum(Some(rule)), rule as u64 + 1);
             }
+            assert_eq!(hits.rules(), rules);
             assert_eq!((hits.sum(None), hits.sum(Some(rules + 1))), (1, 0));
             assert_eq!(hits.counted(), (1..=rules as u64).sum::<u64>() + 1);
         }

@@ -133,6 +133,20 @@ fn demo() {
 }
 
 #[test]
+fn what_a_bind_rule_reads_is_seen_of_its_categories_only() {
+    let text = "schema = 1\nname = 'b'\n[[rule]]\nname = 'b'\nrequest = 'bind'\ncategory = 'connection'\nsharing = 'reuse'\naction = 'deny'";
+    let bytes = compile("b.toml", text).unwrap().image;
+    let image = Image::parse(&bytes).unwrap();
+    let seen = |category| {
+        image
+            .interest(RequestKind::Set, SOL_SOCKET, SO_REUSEADDR, category)
+            .complete
+    };
+    assert!(seen(Category::Connection));
+    assert!(!seen(Category::Datagram));
+}
+
+#[test]
 fn demo_leaves_what_it_does_not_name_alone() {
     let bytes = compiled("demo.toml");
     let image = Image::parse(&bytes).unwrap();

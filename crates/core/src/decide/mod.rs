@@ -36,16 +36,6 @@ pub struct InForce<'p, 'a> {
     pub tables: TablesRef<'p>,
 }
 
-impl<'p, 'a> From<&'p Image<'a>> for InForce<'p, 'a> {
-    /// Without tables.
-    fn from(image: &'p Image<'a>) -> Self {
-        Self {
-            image: Some(image),
-            tables: TablesRef::NONE,
-        }
-    }
-}
-
 /// What was done with a request: [`crate::audit::AuditRecord::action`]. Numbers and names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -164,8 +154,6 @@ pub enum BindOutcome {
     Exclusive,
     /// Complete it with the refusal's status.
     Refuse(Refusal),
-    /// Complete it with success, without the provider.
-    Succeed,
 }
 
 /// The decision on a bind, and its account.
@@ -201,7 +189,6 @@ pub fn bind(image: Option<&Image<'_>>, subject: &impl Subject, bind: BindInput) 
     let enforce = decision.is_none_or(|decision| decision.enforce);
     let (outcome, done) = match action {
         Action::Deny(status) if enforce => (BindOutcome::Refuse(denial(status)), Done::Denied),
-        Action::Succeed if enforce => (BindOutcome::Succeed, Done::Succeeded),
         Action::Exclusive if enforce && !bind.sharing.exclusive => (BindOutcome::Exclusive, Done::MadeExclusive),
         _ => (BindOutcome::Forward, Done::Forwarded),
     };

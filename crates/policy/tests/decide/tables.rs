@@ -102,6 +102,21 @@ fn usual_sets() {
 }
 
 #[test]
+fn forced_sets() {
+    let forced =
+        "[[rule]]\nname = \"forced\"\nrequest = \"set\"\noption = \"SO_RCVBUF\"\naction = \"force\"\nvalue = 4096";
+    let fresh = OptionState::default();
+    let usual = |text: &str| {
+        in_force(text, |policy| {
+            let verdict = decide::usual_set(policy, &subject(&fresh), &set(SO_RCVBUF, TRUE))?;
+            Some((verdict.done, verdict.new))
+        })
+    };
+    assert_eq!(usual(forced), Some((Done::Forced, Some(4096))));
+    assert_eq!(usual(&format!("mode = \"audit\"\n{forced}")), None);
+}
+
+#[test]
 fn gets_that_pass() {
     let fresh = OptionState::default();
     in_force(RULES, |policy| {
