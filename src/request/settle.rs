@@ -68,6 +68,7 @@ impl<F: Finish> Irps for Pair<F> {
     }
 
     fn cancel_ours(&self) {
+        guard().count(Counter::Cancellations);
         // SAFETY: our IRP lies in the block.
         let _ = unsafe { IoCancelIrp(Request::own_irp(self.0)) };
     }
@@ -101,6 +102,7 @@ pub unsafe fn given_back<F: Finish>(block: NonNull<Request<F>>, status: NTSTATUS
 
 /// Ends a request that the client had cancelled before the call.
 pub unsafe fn cancelled_before<F: Finish>(block: NonNull<Request<F>>) {
+    guard().count(Counter::CancelledBeforeCall);
     // SAFETY: our IRP was never sent, so it is ours to fill.
     unsafe { irp::set_status(Request::own_irp(block), STATUS_CANCELLED, 0) };
     // SAFETY: no other party exists. A failure takes no work.

@@ -94,7 +94,7 @@ pub const COUNTERS: [(Counter, &str, &str); 34] = [
     (Counter::CallbacksSuppressed, "callbacks_suppressed", "events that arrived after close had begun, kept from clients"),
     (Counter::ClientsAttached, "clients_attached", "client drivers that attached"),
     (Counter::ClientsDetached, "clients_detached", "client drivers that detached"),
-    (Counter::Cancellations, "cancellations", "cancel routines that ran"),
+    (Counter::Cancellations, "cancellations", "requests cancelled while the provider had them"),
     (Counter::CancelledBeforeCall, "cancelled_before_call", "requests cancelled before the provider was called"),
     (Counter::ProviderFailedUncompleted, "provider_failed_uncompleted", "calls that the provider failed without completing the IRP"),
     (Counter::LowerFailures, "provider_failures", "requests that the provider completed with an error"),

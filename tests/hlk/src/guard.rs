@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use wskguard_abi::{AuditEntry, StatusReply, audit_flags, status_flags};
+use wskguard_core::counters::Counter;
 use wskguardctl::audit::Cursor;
 use wskguardctl::device::Device;
 use wskguardctl::driver::Driver;
@@ -37,6 +38,12 @@ impl Guard {
         let reply = self.0.set_policy(&compiled.image, None)?;
         crate::check::equal("hash of the policy in force", reply.hash, compiled.hash)?;
         self.stored().map(drop)
+    }
+
+    /// What a counter has come to.
+    pub(crate) fn counted(&mut self, counter: Counter) -> Result<u64> {
+        let counters = self.0.counters()?;
+        Ok(counters.values.get(counter as usize).copied().unwrap_or(0))
     }
 
     /// Waits until what is in force is stored for the next start; the status then.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use probe_protocol::netio::{Action, RuleFlags};
 use probe_protocol::probe::{Category, Function, Happening, Progress, Reactions, Slots, Take};
+use wskguard_core::counters::Counter;
 
 use crate::check;
 use crate::context::Context;
@@ -24,6 +25,7 @@ tests! {
     racing_the_completion, Both, "interposition", "cancel against completion, many times: one completion each";
     cancelled_accept_leaves_the_listener, Both, "WSK: lifetime", "the listener accepts after a cancelled accept";
     cancelled_accept_with_events, Both, "WSK: event callbacks", "a cancelled accept falls back to the accept event";
+    counted, Filtered, "counters", "cancellations before the call and during it are counted";
     from_a_callback, Both, "WSK: event callbacks", "a request launched in a callback can be cancelled after it";
 }
 
@@ -154,6 +156,22 @@ fn while_the_provider_holds_it(context: &Context) -> Result<()> {
     held_calls(&client, &netio, Action::HoldStart, RuleFlags(0), |pending, _| {
         is_cancelled(&pending.cancel()?)
     })
+}
+
+fn counted(context: &Context) -> Result<()> {
+    let (client, netio, mut guard) = (context.attach()?, Netio::open()?, context.guard()?);
+    let socket = client.datagram_socket(Family::V4)?;
+    let set = || socket.set_call(SO_REUSEADDR, SOL_SOCKET, &[1, 0, 0, 0]);
+    let before = guard.counted(Counter::CancelledBeforeCall)?;
+    is_cancelled(&set().cancel_first().run()?)?;
+    let more = guard.counted(Counter::CancelledBeforeCall)? - before;
+    check::equal("cancelled before the call", more, 1)?;
+    let before = guard.counted(Counter::Cancellations)?;
+    held_calls(&client, &netio, Action::HoldStart, RuleFlags(0), |pending, _| {
+        is_cancelled(&pending.cancel()?)
+    })?;
+    let more = guard.counted(Counter::Cancellations)? - before;
+    check::equal("cancelled while the provider had them", more, 3)
 }
 
 fn against_a_deaf_provider(context: &Context) -> Result<()> {

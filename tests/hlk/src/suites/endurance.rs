@@ -76,10 +76,6 @@ fn stress(client: &Client<'_>, seed: u32, steps: u32) -> Result<StressReport> {
     Ok(report)
 }
 
-fn counted(guard: &mut Guard, counter: Counter) -> Result<u64> {
-    Ok(guard.counters()?.values.get(counter as usize).copied().unwrap_or(0))
-}
-
 fn null_sockets(context: &Context) -> Result<()> {
     let (sockets, time) = if context.extended() {
         (100_000, Duration::from_secs(300))
@@ -91,8 +87,8 @@ fn null_sockets(context: &Context) -> Result<()> {
     let client = context.attach()?;
     let before = netio.statistics()?;
     let endpoints = guard.status()?.endpoints;
-    let opened = counted(&mut guard, Counter::EndpointsOpened)?;
-    let closed = counted(&mut guard, Counter::EndpointsClosed)?;
+    let opened = guard.counted(Counter::EndpointsOpened)?;
+    let closed = guard.counted(Counter::EndpointsClosed)?;
     let (end, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
     let begun = Instant::now();
     let mut requests = 0;
@@ -127,8 +123,8 @@ fn null_sockets(context: &Context) -> Result<()> {
     );
     check::holds("policies were swapped", swaps > 3)?;
     check::equal("endpoints", guard.status()?.endpoints, endpoints)?;
-    let opened = counted(&mut guard, Counter::EndpointsOpened)? - opened;
-    let closed = counted(&mut guard, Counter::EndpointsClosed)? - closed;
+    let opened = guard.counted(Counter::EndpointsOpened)? - opened;
+    let closed = guard.counted(Counter::EndpointsClosed)? - closed;
     check::equal("closed as opened", closed, opened)?;
     check::holds("as many as the provider made", opened >= made)?;
     let after = netio.statistics()?;
