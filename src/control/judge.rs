@@ -10,6 +10,7 @@ use wskguard_core::{
     decide::{self, Done, InForce, Outcome, Verdict},
     generation::Reading,
     semantics::{Answer, Change, Undo},
+    status::Reason,
 };
 
 use super::observed::Observed;
@@ -99,6 +100,9 @@ impl Sent<'_> {
         };
         if let Some(counter) = counter(verdict) {
             guard().count_on(self.cpu, counter);
+        }
+        if verdict.refusal.is_some_and(|refusal| refusal.reason != Reason::Policy) {
+            guard().count_on(self.cpu, Counter::ContractBreaches);
         }
         if !verdict.record && !matches!(verdict.outcome, Outcome::Forward { .. }) {
             audit::not_wanted(self.cpu);
@@ -266,10 +270,9 @@ fn counter(verdict: Verdict<'_>) -> Option<Counter> {
         Done::Forced => Counter::Forced,
         Done::Rewritten => Counter::Rewritten,
         Done::Answered | Done::Succeeded => Counter::Answered,
-        Done::Forwarded | Done::MadeExclusive | Done::Initial => match (verdict.refusal, verdict.enforced) {
-            (None, _) => return None,
-            (Some(_), true) => Counter::ContractBreaches,
-            (Some(_), false) => Counter::WouldRefuse,
-        },
+        Done::Forwarded | Done::MadeExclusive | Done::Initial => {
+            verdict.refusal?;
+            Counter::WouldRefuse
+        }
     })
 }

@@ -8,6 +8,7 @@ use std::thread;
 use anyhow::{Result, bail};
 use probe_protocol::probe::{Category, Function, Happening, Reactions, Slots};
 use wskguard_abi::status_flags;
+use wskguard_core::counters::Counter;
 use wskguardctl::driver::Error;
 
 use crate::check;
@@ -43,6 +44,7 @@ tests! {
     initial_on_accept, Filtered, "POLICY.md Initial options", "a socket from WskAccept has them";
     initial_on_accept_event, Filtered, "POLICY.md Initial options", "a socket from WskAcceptEvent has them soon";
     audit_mode, Filtered, "POLICY.md mode", "a policy that only audits changes nothing, and counts what it would have done";
+    counters, Filtered, "counters", "each decision moves the counters that stand for it, and no others";
     match_client, Filtered, "POLICY.md client", "a rule for one driver's image leaves another's requests alone";
     match_endpoint, Filtered, "POLICY.md What a rule matches", "category, family and protocol restrict a rule";
     match_values, Filtered, "POLICY.md old, new", "old and new values restrict a rule";
@@ -507,6 +509,77 @@ fn initial_on_accept_event(context: &Context) -> Result<()> {
         thread::sleep(std::time::Duration::from_millis(20));
     }
     bail!("SO_KEEPALIVE is still off after a second")
+}
+
+/// What is done with a request moves these counters of [`DECISIONS`] by one, and the others not.
+fn counters(context: &Context) -> Result<()> {
+    const SO_TYPE: u32 = 0x1008;
+    const AUDIT: &str = "semantics = \"audit\"\n";
+    const DECISIONS: [Counter; 8] = [
+        Counter::RefusedByPolicy,
+        Counter::RefusedBySemantics,
+        Counter::Clamped,
+        Counter::Forced,
+        Counter::Rewritten,
+        Counter::Answered,
+        Counter::WouldRefuse,
+        Counter::ContractBreaches,
+    ];
+    let rule = |action: &str| {
+        format!("[[rule]]\nname = \"one\"\nrequest = \"set\"\noption = \"SO_SNDBUF\"\naction = {action}\n")
+    };
+    let cases: [(&str, String, u32, &[Counter]); 8] = [
+        (AUDIT, rule("\"deny\""), SO_SNDBUF, &[Counter::RefusedByPolicy]),
+        (
+            AUDIT,
+            rule("\"clamp\"\nmin = 1\nmax = 2"),
+            SO_SNDBUF,
+            &[Counter::Clamped],
+        ),
+        (AUDIT, rule("\"force\"\nvalue = 3"), SO_SNDBUF, &[Counter::Forced]),
+        (
+            "",
+            rule("\"rewrite\"\nmap = { \"5000\" = 3 }"),
+            SO_SNDBUF,
+            &[Counter::Rewritten],
+        ),
+        (AUDIT, rule("\"succeed\""), SO_SNDBUF, &[Counter::Answered]),
+        (
+            "mode = \"audit\"\n",
+            rule("\"deny\""),
+            SO_SNDBUF,
+            &[Counter::WouldRefuse],
+        ),
+        (
+            "semantics = \"strict\"\n",
+            String::new(),
+            SO_TYPE,
+            &[Counter::RefusedBySemantics, Counter::ContractBreaches],
+        ),
+        (
+            AUDIT,
+            String::new(),
+            SO_TYPE,
+            &[Counter::WouldRefuse, Counter::ContractBreaches],
+        ),
+    ];
+    let client = context.attach()?;
+    for (keys, rules, option, moved) in cases {
+        let mut policy = InForce(Guard::open()?);
+        policy.0.load(&format!("schema = 1\nname = \"test\"\n{keys}{rules}"))?;
+        let socket = client.datagram_socket(Family::V4)?;
+        let counted = |guard: &mut Guard| DECISIONS.map(|counter| guard.counted(counter).ok());
+        let before = counted(&mut policy.0);
+        socket.set_call(option, SOL_SOCKET, &5000_u32.to_le_bytes()).run()?;
+        let after = counted(&mut policy.0);
+        for ((counter, before), after) in DECISIONS.into_iter().zip(before).zip(after) {
+            let more = u64::from(moved.contains(&counter));
+            let what = format!("{counter:?} under {keys}{rules}");
+            check::equal(&what, after, before.map(|before| before + more))?;
+        }
+        socket.close()?;
+    }
+    Ok(())
 }
 
 fn audit_mode(context: &Context) -> Result<()> {
