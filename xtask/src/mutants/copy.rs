@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +19,8 @@ use crate::{command, layout::Layout};
 
 /// Each round takes out what does not compile; a compiler stops after a phase with errors.
 const ROUNDS: usize = 20;
+/// What compiling may take.
+const COMPILING: Duration = Duration::from_mins(5);
 const SWITCH: &str = include_str!("switch.rs");
 
 pub(super) struct Copy {
@@ -83,7 +86,7 @@ impl Copy {
     pub(super) fn build(&mut self, layout: &Layout, mutants: &[Mutant]) -> Result<Vec<Program>> {
         for _ in 0..ROUNDS {
             self.write(layout, mutants)?;
-            let messages = cargo(&self.root, &self.target, &PACKAGES, 1)?;
+            let messages = cargo(&self.root, &self.target, &PACKAGES, 1)?.context("it takes too long to compile")?;
             let errors: Vec<_> = errors(&messages).collect();
             if errors.is_empty() {
                 return programs(messages);
@@ -188,16 +191,22 @@ pub(super) fn copy_sources(layout: &Layout, root: &Path) -> Result<()> {
 
 /// The programs of tests of `packages`, or `None` if they do not compile.
 pub(super) fn compile(root: &Path, target: &Path, packages: &[&str]) -> Result<Option<Vec<Program>>> {
-    let messages = cargo(root, target, packages, 0)?;
+    let Some(messages) = cargo(root, target, packages, 0)? else {
+        return Ok(None);
+    };
     if errors(&messages).next().is_some() {
         return Ok(None);
     }
     programs(messages).map(Some)
 }
 
-/// What is compiled once and run thousands of times is optimised; what the tests rely on of the profile for tests stays.
-fn cargo(root: &Path, target: &Path, packages: &[&str], optimised: u8) -> Result<Vec<Message>> {
-    let output = Command::new("cargo")
+/// The compiler's messages; `None` if it does not come to an end, as where it computes a constant for ever. What is compiled once and run
+/// thousands of times is optimised; what the tests rely on of the profile for tests stays.
+fn cargo(root: &Path, target: &Path, packages: &[&str], optimised: u8) -> Result<Option<Vec<Message>>> {
+    fs::create_dir_all(target)?;
+    let output = target.join("messages.json");
+    let mut cargo = Command::new("cargo");
+    cargo
         .current_dir(root)
         .args([
             "test",
@@ -212,11 +221,15 @@ fn cargo(root: &Path, target: &Path, packages: &[&str], optimised: u8) -> Result
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", optimised.to_string())
         .env("RUSTFLAGS", "--cap-lints=allow")
-        .stderr(Stdio::null())
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&output)?)
+        .stderr(Stdio::null());
+    if command::run_limited(&mut cargo, COMPILING)?.timed_out() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&output)?;
     let messages = text.lines().map(serde_json::from_str);
-    messages.collect::<Result<_, _>>().context("cargo's messages")
+    messages.collect::<Result<_, _>>().map(Some).context("cargo's messages")
 }
 
 fn errors(messages: &[Message]) -> impl Iterator<Item = &Diagnostic> {
