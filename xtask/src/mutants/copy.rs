@@ -47,8 +47,14 @@ struct Message {
     reason: String,
     executable: Option<PathBuf>,
     manifest_path: Option<PathBuf>,
+    target: Option<Target>,
     #[serde(rename = "message")]
     diagnostic: Option<Diagnostic>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    src_path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -253,18 +259,20 @@ fn last_name(path: &str) -> String {
     names.last().unwrap_or_default().to_owned()
 }
 
+/// In the order of their sources: cargo's is that in which it is done with them, and tests are known by the number of their program.
 fn programs(messages: Vec<Message>) -> Result<Vec<Program>> {
     let built = messages
         .into_iter()
         .filter(|message| message.reason == "compiler-artifact");
-    let programs: Vec<_> = built
+    let programs: BTreeMap<_, _> = built
         .filter_map(|message| {
-            Some(Program {
+            let program = Program {
                 file: message.executable?,
                 folder: message.manifest_path?.parent()?.to_path_buf(),
-            })
+            };
+            Some((message.target?.src_path, program))
         })
         .collect();
     ensure!(!programs.is_empty(), "no programs of tests");
-    Ok(programs)
+    Ok(programs.into_values().collect())
 }
