@@ -7,7 +7,7 @@
 //! Entering and leaving: any IRQL, never wait. Publishing and reclaiming: one at a time, under the caller's lock, any IRQL; they never
 //! wait either, so a caller who wants the old generation gone asks again later.
 
-use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
+use core::{marker::PhantomData, mem::ManuallyDrop, ops::Deref, ptr::NonNull};
 
 use crate::{
     memory::{Memory, PerCpu},
@@ -148,9 +148,9 @@ impl<T: Tally, M: Memory, const KINDS: usize> Generations<T, M, KINDS> {
         let now = self.current.load(Ordering::SeqCst);
         match NonNull::new(now.map_addr(|address| address & !Self::TURN)) {
             Some(value) if now == seen => Some(Reading {
-                // SAFETY: `now` was current after the reader was counted in, so it is not given back before the reader is counted
-                // out, which the guard does. That a new generation may have its old address and turn is no harm: then it is that one.
-                value: unsafe { value.as_ref() },
+                // It was current after the reader was counted in, so it is not given back before the reader is counted out, which
+                // the guard does. That a new generation may have its old address and turn is no harm: then it is that one.
+                value,
                 left: &door.left,
             }),
             _ => self.enter_again(doors, door, now),
@@ -180,8 +180,8 @@ impl<T: Tally, M: Memory, const KINDS: usize> Generations<T, M, KINDS> {
             if now == seen {
                 let value = NonNull::new(now.map_addr(|address| address & !Self::TURN))?;
                 return Some(Reading {
-                    // SAFETY: as in `enter`.
-                    value: unsafe { value.as_ref() },
+                    // As in `enter`.
+                    value,
                     left: &door.left,
                 });
             }
@@ -257,8 +257,12 @@ fn sum<'a>(counts: impl Iterator<Item = &'a AtomicU64>, order: Ordering) -> u64 
 }
 
 /// The generation that one decision is made on.
+///
+/// # Invariants
+/// `value` is valid until the reading is counted out. It is no reference, which would have to be valid a little longer: until the function
+/// that counts has returned.
 pub struct Reading<'a, T> {
-    value: &'a T,
+    value: NonNull<T>,
     left: &'a AtomicU64,
 }
 
@@ -266,9 +270,11 @@ impl<T: Tally> Reading<'_, T> {
     /// The decision is made: leaves by one of the generation's own counts. `None`: as if dropped.
     #[inline]
     pub fn end(self, by: impl FnOnce(&T) -> Option<Exit<'_>>) {
-        if let Some(exit) = by(self.value) {
-            exit.count();
-            core::mem::forget(self);
+        let this = ManuallyDrop::new(self);
+        // SAFETY: by the invariant.
+        match by(unsafe { this.value.as_ref() }) {
+            Some(exit) => exit.count(),
+            None => drop(ManuallyDrop::into_inner(this)),
         }
     }
 }
@@ -278,7 +284,8 @@ impl<T> Deref for Reading<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        self.value
+        // SAFETY: by the invariant.
+        unsafe { self.value.as_ref() }
     }
 }
 
